@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// adminSite serves the admin API in every way that docs/admin.md describes. The hash is of the
-// password "hiccup", with a low cost.
+// adminSite serves the admin API in every way described in docs/admin.md. Both password hashes
+// are low-cost bcrypt hashes of "hiccup".
 const adminSite = globals + `
 http://127.0.0.1:{$HTTP} {
 	log
@@ -42,7 +42,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// TestAdminSite calls the admin API on a site.
+// TestAdminSite tests the admin API served by a site.
 func TestAdminSite(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
@@ -100,8 +100,7 @@ func TestAdminSite(t *testing.T) {
 	s.checkLogs(admin, api, made)
 }
 
-// TestExposedEndpoint calls the admin endpoint through an address that other machines can
-// reach.
+// TestExposedEndpoint calls the admin endpoint at an address that other machines can reach.
 func TestExposedEndpoint(t *testing.T) {
 	t.Parallel()
 	address := outside(t)

@@ -19,8 +19,8 @@ var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {
 			max_anonymous_body 2KiB
 			max_upload 300KiB`, 1)
 
-// TestAnonymousBodies checks that bodies of requests without a token are limited in size and
-// read before the gate contacts the backend.
+// TestAnonymousBodies checks that the gate limits the body size of requests without a token
+// and reads each body before contacting the backend.
 func TestAnonymousBodies(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -41,7 +41,7 @@ func TestAnonymousBodies(t *testing.T) {
 		path string
 		args []string
 		want string // status and code
-		seen int    // requests at the backend
+		seen int    // requests that reached the backend
 	}{
 		"sign-in":               {"/api/login", post(login), "200", 1},
 		"sign-in, chunked":      {"/api/login", post(login, chunked), "200", 1},
@@ -92,7 +92,7 @@ func TestAnonymousBodies(t *testing.T) {
 			t.Errorf("%s: the backend saw %d requests, want %d", name, seen, tt.seen)
 		}
 	}
-	// Mollymawk would allocate memory for these announced bodies.
+	// Mollymawk would allocate memory for these bodies based on Content-Length alone.
 	for _, path := range []string{"/api/login", "/api/register", "/nowhere"} {
 		before := len(s.backend.Requests())
 		status := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n")
@@ -126,7 +126,7 @@ func TestAnonymousBodies(t *testing.T) {
 	}
 }
 
-// TestWebUpload sends an upload of Mollymawk's own page through the gate.
+// TestWebUpload sends the upload request of Mollymawk's own web page through the gate.
 func TestWebUpload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -148,8 +148,8 @@ func TestWebUpload(t *testing.T) {
 	}
 }
 
-// TestAnonymousBodyOption checks that without a built-in route table, anonymous bodies are
-// unlimited unless an option limits them.
+// TestAnonymousBodyOption checks that without a built-in route table, the gate limits
+// anonymous bodies only if an option says so.
 func TestAnonymousBodyOption(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
@@ -170,7 +170,7 @@ func TestAnonymousBodyOption(t *testing.T) {
 	}
 }
 
-// raw sends a request unchanged and returns the status of the response, or 0 if there is none.
+// raw sends a request unchanged and returns the response status, or 0 if there is no response.
 func (c *caddy) raw(t *testing.T, request string) int {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + c.env["HTTP"])
@@ -180,7 +180,7 @@ func (c *caddy) raw(t *testing.T, request string) int {
 	defer conn.close()
 	request = strings.Replace(request, "\r\nHost: molly\r\n", "\r\nHost: 127.0.0.1\r\n", 1)
 	request = strings.Replace(request, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
-	go func() { _, _ = conn.Write([]byte(request)) }() // the response may come before everything is sent
+	go func() { _, _ = conn.Write([]byte(request)) }() // the response may arrive before the whole request is sent
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // browserSite serves the dashboard on one host and the gate on another, as in the README.
-// Chromium resolves names under localhost to this machine.
+// Chromium resolves *.localhost to the loopback address.
 const browserSite = globals + `
 http://keys.localhost:{$HTTP} {
 	api_tokens_admin
@@ -49,13 +49,13 @@ type browser struct {
 	ctx context.Context
 
 	mu sync.Mutex
-	// complaints are the exceptions that scripts threw and the browser's error log.
+	// complaints holds script exceptions and entries of the browser's error log.
 	complaints []string
-	// hosts are the hosts that the page sent requests to.
+	// hosts holds the hosts that the page sent requests to.
 	hosts map[string]bool
 }
 
-// chromium returns the path of the browser; Debian's name comes first.
+// chromium returns the path of the browser, preferring Debian's executable name.
 func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -93,7 +93,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	return b
 }
 
-// tab opens another tab in the same browser.
+// tab opens a new tab in the same browser.
 func (b *browser) tab() *browser {
 	b.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
@@ -112,7 +112,7 @@ func (b *browser) listen() {
 			b.complaints = append(b.complaints,
 				fmt.Sprint(e.ExceptionDetails.Text, " ", e.ExceptionDetails.Exception.Description))
 		case *log.EventEntryAdded:
-			// Refusals by the API are logged here, too, and are expected.
+			// The browser also logs API refusals here; those are expected.
 			if e.Entry.Source != log.EntrySourceNetwork {
 				b.complaints = append(b.complaints, e.Entry.Text)
 			}
@@ -126,7 +126,7 @@ func (b *browser) listen() {
 	}
 }
 
-// checkQuiet reports exceptions, violations of the content security policy, and requests to
+// checkQuiet fails the test on exceptions, content security policy violations, and requests to
 // hosts other than host.
 func (b *browser) checkQuiet(host string) {
 	b.t.Helper()
@@ -142,7 +142,7 @@ func (b *browser) checkQuiet(host string) {
 	}
 }
 
-// do performs actions in the page and waits for their elements, up to browserTimeout.
+// do performs actions in the page, waiting up to browserTimeout for each action's element.
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, browserTimeout)
@@ -157,8 +157,8 @@ func (b *browser) open(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
-// byText returns an XPath for the elements with the given tag name and exactly this text, in
-// the topmost dialog if one is open, else in the page.
+// byText returns an XPath for elements with the given tag name and exactly the given text. It
+// searches the topmost dialog if one is open, and the whole page otherwise.
 func (b *browser) byText(element, text string) chromedp.Search {
 	b.t.Helper()
 	top := ""
@@ -181,7 +181,7 @@ func (b *browser) fill(label, text string) {
 		chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.SendKeys(input, text))
 }
 
-// choose sets the select with the given label to a value.
+// choose selects a value in the drop-down list with the given label.
 func (b *browser) choose(label, value string) {
 	b.t.Helper()
 	list := b.byText("label", label) + `/..//select`
@@ -197,7 +197,7 @@ func (b *browser) script(script string) {
 	b.do(chromedp.Evaluate[chromedp.Void](script))
 }
 
-// evaluate returns the value of an expression in the page.
+// evaluate evaluates an expression in the page and returns its value.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, browserTimeout)
@@ -209,7 +209,7 @@ func evaluate[T any](b *browser, expression string) T {
 	return value
 }
 
-// text returns the visible text of the page.
+// text returns the page's visible text.
 func (b *browser) text() string {
 	b.t.Helper()
 	return evaluate[string](b, `document.body?.innerText ?? ""`)
@@ -232,7 +232,7 @@ func (b *browser) shows(texts ...string) {
 // hides waits until the page no longer contains text.
 func (b *browser) hides(text string) {
 	b.t.Helper()
-	eventually(b.t, "the page no longer says "+text, func() bool { return !strings.Contains(b.text(), text) }, b)
+	eventually(b.t, "the page no longer contains "+text, func() bool { return !strings.Contains(b.text(), text) }, b)
 }
 
 // String implements fmt.Stringer for eventually.
@@ -241,7 +241,7 @@ func (b *browser) String() string { return b.text() }
 // screenshots is the directory for screenshots; Git ignores it.
 const screenshots = "screenshots"
 
-// screenshot writes a screenshot of the whole page to the directory for screenshots.
+// screenshot writes a screenshot of the whole page to the screenshots directory.
 func (b *browser) screenshot(name string) {
 	b.t.Helper()
 	b.screenshotTo(filepath.Join(screenshots, name+".png"))

@@ -20,13 +20,14 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mollygate/mollygate" // makes go test's cache depend on the binary's sources
+	_ "github.com/mollygate/mollygate" // ties go test's result cache to the binary's sources
 )
 
 // binary is the Caddy under test, built from this tree.
 var binary string
 
-// raceFlag builds the Caddy under test with the race detector if the tests run with it.
+// raceFlag is the build flag that enables the race detector in the Caddy under test if the
+// tests also use it.
 var raceFlag = "-race=false"
 
 func TestMain(m *testing.M) {
@@ -48,18 +49,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// caddy is a running Caddy.
+// caddy is a Caddy process under test.
 type caddy struct {
 	t *testing.T
-	// dir contains its configuration, data and admin socket.
+	// dir contains Caddy's configuration, data and admin socket.
 	dir string
-	// env holds the variables that its configuration can use as {$NAME}: DIR, HTTP and HTTPS
-	// (ports on 127.0.0.1), and those that the test adds.
+	// env holds the variables that the configuration can use as {$NAME}: DIR, HTTP and HTTPS
+	// (ports on 127.0.0.1), and any that the test adds.
 	env map[string]string
 
-	// program is the executable that runs as Caddy.
+	// program is the path of the Caddy executable.
 	program string
-	// attributes are the attributes of the process, such as its user.
+	// attributes are the process attributes, such as the user.
 	attributes *syscall.SysProcAttr
 
 	cmd    *exec.Cmd
@@ -67,10 +68,10 @@ type caddy struct {
 	exited chan struct{}
 }
 
-// newCaddy prepares a Caddy without starting it.
+// newCaddy prepares a Caddy instance without starting it.
 func newCaddy(t *testing.T, env map[string]string) *caddy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because the length of a socket path is limited
+	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // short, because socket paths are limited in length
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,8 @@ func newCaddy(t *testing.T, env map[string]string) *caddy {
 	return c
 }
 
-// startCaddy starts a Caddy with this Caddyfile and waits until it serves.
+// startCaddy starts a Caddy instance with the given Caddyfile and waits until it serves
+// requests.
 func startCaddy(t *testing.T, caddyfile string, env map[string]string) *caddy {
 	t.Helper()
 	c := newCaddy(t, env)
@@ -123,7 +125,7 @@ func (c *caddy) ended() bool {
 	}
 }
 
-// launch starts a Caddy with this Caddyfile without waiting for it.
+// launch starts a Caddy instance with the given Caddyfile without waiting for it to serve.
 func (c *caddy) launch(caddyfile string) {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
@@ -142,7 +144,7 @@ func (c *caddy) launch(caddyfile string) {
 	c.t.Cleanup(c.stop)
 }
 
-// stop ends Caddy as systemd would, and checks that it exits cleanly.
+// stop stops Caddy as systemd would, and checks that it exits cleanly.
 func (c *caddy) stop() {
 	c.t.Helper()
 	if c.cmd == nil {
@@ -163,9 +165,10 @@ func (c *caddy) stop() {
 	c.cmd = nil
 }
 
-// checkRaces looks for data races. It ignores two that are Caddy's own (v2.11.9): when a
-// certificate is obtained while the TLS app starts, caddytls.(*TLS).CaddyModule copies what
-// Start writes; and the proxy sends a close message on a connection that is being copied to.
+// checkRaces looks for data races. It ignores two races in Caddy itself (v2.11.9). First, when
+// Caddy obtains a certificate while the TLS app starts, caddytls.(*TLS).CaddyModule copies
+// fields that Start is writing. Second, the proxy sends a close message on a connection while
+// another goroutine copies data to it.
 func (c *caddy) checkRaces() {
 	c.t.Helper()
 	const border = "=================="
@@ -176,7 +179,7 @@ func (c *caddy) checkRaces() {
 			strings.Contains(part, "caddytls.(*TLS).Start()"),
 			strings.Contains(part, "reverseproxy.writeCloseControl()") &&
 				strings.Contains(part, "caddyhttp.(*hijackedConn).ReadFrom()"):
-			c.t.Logf("Caddy's own data race:\n%s", part)
+			c.t.Logf("known data race in Caddy itself:\n%s", part)
 		default:
 			c.t.Errorf("Caddy has a data race:\n%s", part)
 		}
@@ -193,7 +196,7 @@ func (c *caddy) kill() {
 	c.cmd = nil
 }
 
-// command returns a Caddy command with this Caddy's environment.
+// command returns a caddy command that runs in the same environment as c.
 func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(c.program, args...)
 	cmd.Dir = c.dir
@@ -208,8 +211,7 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a Caddy command with the address of this Caddy's admin endpoint and returns its
-// output.
+// run runs a caddy command against this instance's admin endpoint and returns its output.
 func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
 	c.t.Helper()
 	cmd := c.command(append(args, "--address", "unix/"+c.path("admin.sock"))...)
@@ -222,8 +224,9 @@ func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// token creates a token. It takes the flags of "caddy api-token create" but calls the admin
-// API directly, because starting a process for each token would dominate the tests' time.
+// token creates a token. It takes the same flags as "caddy api-token create" but calls the
+// admin API directly, because starting a process per token would dominate the running time of
+// the tests.
 func (c *caddy) token(flags ...string) string {
 	c.t.Helper()
 	body := map[string]any{"name": "test", "expires_in": "90d"}
@@ -260,7 +263,7 @@ func (c *caddy) token(flags ...string) string {
 	return made.Token
 }
 
-// reload loads another configuration. The error is Caddy's output.
+// reload loads another configuration. If that fails, the error contains Caddy's output.
 func (c *caddy) reload(caddyfile string) error {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
@@ -271,7 +274,8 @@ func (c *caddy) reload(caddyfile string) error {
 	return nil
 }
 
-// admin returns a client that connects to the admin endpoint, whatever the host in the URL.
+// admin returns an HTTP client that always connects to the admin endpoint, regardless of the
+// URL's host.
 func (c *caddy) admin() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -281,7 +285,7 @@ func (c *caddy) admin() *http.Client {
 	}}
 }
 
-// getAdmin returns the body of a response of the admin endpoint.
+// getAdmin sends a GET request to the admin endpoint and returns the response body.
 func (c *caddy) getAdmin(path string) string {
 	c.t.Helper()
 	response, err := c.admin().Get("http://caddy" + path)
@@ -308,7 +312,7 @@ func (c *caddy) goroutines() int {
 	return n
 }
 
-// openFiles returns the number of files and sockets that Caddy has open.
+// openFiles returns the number of Caddy's open files and sockets.
 func (c *caddy) openFiles() int {
 	c.t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
@@ -318,7 +322,7 @@ func (c *caddy) openFiles() int {
 	return len(entries)
 }
 
-// usage returns a token's counts as reported by the admin API.
+// usage returns a token's request counts as reported by the admin API.
 func (c *caddy) usage(token string) (allowed, denied uint64) {
 	c.t.Helper()
 	var object struct {
@@ -346,7 +350,8 @@ func (c *caddy) write(name, text string) string {
 	return c.path(name)
 }
 
-// eventually waits until condition holds.
+// eventually waits up to a minute until condition holds, and reports Caddy's output if it
+// doesn't.
 func (c *caddy) eventually(what string, condition func() bool) {
 	c.t.Helper()
 	eventually(c.t, what, condition, c.output)
@@ -358,7 +363,7 @@ func eventually(t *testing.T, what string, condition func() bool, note fmt.Strin
 	deadline := time.Now().Add(time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting: %s\n%s", what, note)
+			t.Fatalf("timed out waiting until %s\n%s", what, note)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -376,7 +381,7 @@ func (c *caddy) accessLog() []accessLine {
 	return lines
 }
 
-// accessLine is a line of the access log.
+// accessLine is one access log entry.
 type accessLine struct {
 	Logger  string `json:"logger"`
 	UserID  string `json:"user_id"`
@@ -405,14 +410,14 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// Caddy's ports lie below Linux's ephemeral ports. Some tests have thousands of client
-// connections, and one could otherwise take the port that Caddy is about to listen on.
+// Caddy's ports are below Linux's ephemeral range. Otherwise one of the thousands of client
+// connections that some tests open could take the port that Caddy is about to listen on.
 const firstPort, portCount = 12000, 20000
 
-// givenPorts are the ports that this process has used.
+// givenPorts holds the ports that freePort has already returned.
 var givenPorts sync.Map
 
-// freePort returns a port on 127.0.0.1 that was free a moment ago.
+// freePort returns a port on 127.0.0.1 that was free when checked.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -425,11 +430,11 @@ func freePort(t *testing.T) string {
 			return port
 		}
 	}
-	t.Fatal("found no free port")
+	t.Fatal("no free port found")
 	return ""
 }
 
-// curl runs the system's curl and returns the status, header and body of the last response.
+// curl runs the installed curl and returns the status, header and body of the last response.
 func curl(t *testing.T, args ...string) (status int, header http.Header, body string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "curl", append([]string{
@@ -444,7 +449,7 @@ func curl(t *testing.T, args ...string) (status int, header http.Header, body st
 	return status, header, stdout.String()
 }
 
-// parseHead parses the last of the response heads that curl dumped.
+// parseHead parses the last response head in curl's header dump.
 func parseHead(t *testing.T, text string) (status int, header http.Header) {
 	t.Helper()
 	heads := strings.Split(strings.TrimSpace(text), "\r\n\r\n")
@@ -465,5 +470,5 @@ func parseHead(t *testing.T, text string) (status int, header http.Header) {
 	return status, header
 }
 
-// bearer returns curl's arguments for a token.
+// bearer returns the curl arguments that send a token.
 func bearer(token string) []string { return []string{"-H", "Authorization: Bearer " + token} }

@@ -20,8 +20,8 @@ var generations = map[string]mollymawktest.Generation{
 	"2025":    mollymawktest.Generation2025,
 }
 
-// TestCalls makes every call of an API client with curl, with the paths of both generations of
-// Mollymawk, against a backend of either generation.
+// TestCalls uses curl to make every call that an API client makes, with the paths of both
+// Mollymawk generations, against a backend of each generation.
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	for name, generation := range generations {
@@ -29,7 +29,8 @@ func TestCalls(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, plainSite, mollymawktest.Options{Generation: generation})
 			token := s.token("--preset", "full")
-			// Use both names for blocks and for restart, whichever generation the backend is.
+			// Call blocks and restart by both of their path names, regardless of the backend's
+			// generation.
 			for i, path := range []string{"/api/block/", "/api/volume/"} {
 				s.createUnikernel(t, token, "hello")
 				s.restartUnikernel(t, token, "hello", i == 0)
@@ -45,13 +46,13 @@ func TestCalls(t *testing.T) {
 					len(s.backend.Requests()))
 			}
 			if s.backend.Crashes() != 0 {
-				t.Errorf("%d requests would have crashed the backend", s.backend.Crashes())
+				t.Errorf("%d requests reached the backend that would have crashed it", s.backend.Crashes())
 			}
 		})
 	}
 }
 
-// call makes a call that must succeed and returns its data.
+// call makes a call that must succeed and returns the response data.
 func (s *site) call(t *testing.T, token, path string, args ...string) json.RawMessage {
 	t.Helper()
 	status, header, body := curl(t, append(append(bearer(token), args...), s.url(path))...)
@@ -105,7 +106,7 @@ func (s *site) createUnikernel(t *testing.T, token, name string) {
 	}
 }
 
-// restartUnikernel restarts a unikernel with query parameters, or with JSON as in the
+// restartUnikernel restarts a unikernel, with either query parameters or JSON as in the
 // handbook.
 func (s *site) restartUnikernel(t *testing.T, token, name string, query bool) {
 	t.Helper()
@@ -142,7 +143,7 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 	s.call(t, token, path+"create", form("first")...)
 	s.call(t, token, path+"upload", form("second")...)
 	if data, ok := s.backend.Block("alice", "default", "disk"); !ok || string(data) != "second" {
-		t.Errorf("%s: the block holds %q", path, data)
+		t.Errorf("%s: the block contains %q", path, data)
 	}
 	file := s.path("download.img")
 	status, _, _ := curl(t,
@@ -186,10 +187,10 @@ func TestConsole(t *testing.T) {
 		select {
 		case event := <-events:
 			if !strings.Contains(event, want) {
-				t.Errorf("the console shows %q, want %q", event, want)
+				t.Errorf("the console sent %q, want %q", event, want)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("the console doesn't show %q", want)
+			t.Fatalf("the console didn't send %q", want)
 		}
 	}
 	next("booted") // replayed
@@ -209,7 +210,7 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestClientGone closes a console from the client side.
+// TestClientGone closes a console connection from the client side.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

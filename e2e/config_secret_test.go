@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// misplaced is an upstream token that is configured both correctly and where it doesn't
+// misplaced is an upstream token that appears both in its proper place and where it doesn't
 // belong.
 const misplaced = "15232af5-6194-407b-818d-50267002ba07"
 
-// TestTokenInWrongOption puts the upstream token into every option of a Caddyfile. The error
-// names the file, the line and the option, but not the token.
+// TestTokenInWrongOption puts the upstream token into every Caddyfile option and checks that
+// the error names the file, the line and the option, but not the token.
 func TestTokenInWrongOption(t *testing.T) {
 	t.Parallel()
 	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {$TOKEN}\n\t\t}\n" // 5 lines
@@ -95,8 +95,8 @@ func TestTokenInWrongOption(t *testing.T) {
 	}
 }
 
-// TestTokenInWrongMember puts the upstream token into members of the JSON that is loaded
-// through Caddy's admin endpoint.
+// TestTokenInWrongMember puts the upstream token into members of a JSON configuration and
+// loads it through Caddy's admin endpoint.
 func TestTokenInWrongMember(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -176,7 +176,7 @@ func TestTokenInWrongMember(t *testing.T) {
 	s.checkLogs(misplaced)
 }
 
-// checkMisplaced checks the error about a refused configuration.
+// checkMisplaced checks the error that Caddy returns for a rejected configuration.
 func checkMisplaced(t *testing.T, config, want, got string, taken bool) {
 	t.Helper()
 	config = strings.ReplaceAll(config, misplaced, "(TOKEN)")

@@ -9,17 +9,18 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestBadConfiguration validates Caddyfiles with a mistake. The error names the file and,
-// where possible, the line, and says what is wrong and what to write. Among them are a gate
-// without routes, scope or store, an empty credential, and a path that isn't canonical.
+// TestBadConfiguration validates Caddyfiles that each contain a mistake, such as a gate
+// without routes, scope or store, an empty credential, or a path that isn't canonical. The
+// error must name the file and, where possible, the line, and say what is wrong and what to
+// write instead.
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
 	// 7 lines
 	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {env.UPSTREAM}\n\t\t}\n\t}\n}\n"
 	gate := func(lines string) string {
-		return head + ":80 {\n\tbearer_auth {\n" + lines + "\n\t}\n}\n" // the block begins in line 10
+		return head + ":80 {\n\tbearer_auth {\n" + lines + "\n\t}\n}\n" // the block starts on line 10
 	}
-	option := func(lines string) string { return "{\n\tapi_tokens {\n" + lines + "\n\t}\n}\n" } // in line 3
+	option := func(lines string) string { return "{\n\tapi_tokens {\n" + lines + "\n\t}\n}\n" } // on line 3
 	c := newCaddy(t, map[string]string{"UPSTREAM": "secret", "EMPTY": ""})
 	c.write("empty", "")
 	c.write("foreign", "this is not a token store")
@@ -112,9 +113,9 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"account a", "upstream_token", "environment variable", "is not set"}},
 		"upstream empty": {option("\t\taccount a {\n\t\t\tupstream_token {env.EMPTY}\n\t\t}"),
 			[]string{"account a", "upstream_token", "environment variable", "is empty"}},
-		"upstream file empty": {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"),
+		"upstream file, empty": {option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("empty") + "}\n\t\t}"),
 			[]string{"account a", "upstream_token", "file", "is empty"}},
-		"upstream file missing": {
+		"upstream file, missing": {
 			option("\t\taccount a {\n\t\t\tupstream_token {file." + c.path("missing") + "}\n\t\t}"),
 			[]string{"account a", "upstream_token", "file", "does not exist"}},
 		"empty store": {option("\t\tstore bbolt " + c.path("empty")),
@@ -143,8 +144,9 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestNoErrorRevealsUpstreamToken configures an upstream token in ways that don't work.
-// Neither validate, reload, a load through the admin endpoint nor the log reveals the token.
+// TestNoErrorRevealsUpstreamToken configures an upstream token in ways that don't work, and
+// checks that neither validate, reload, a load through the admin endpoint nor the log reveals
+// it.
 func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 	t.Parallel()
 	const secret = "15232af5-6194-407b-818d-50267002ba07"
@@ -152,23 +154,23 @@ func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 	s.env["BRACES"], s.env["WORDS"] = "{"+secret+"}", secret+" x"
 	s.write(secret, secret+"\n\n")
 	for name, line := range map[string]string{
-		"braces":                "upstream_token {" + secret + "}",
-		"text and braces":       "upstream_token x{" + secret + "}",
-		"variable with braces":  "upstream_token {$BRACES}",
-		"variable of two words": "upstream_token {$WORDS}",
-		"quoted variable":       "upstream_token \"{$WORDS}\"",
-		"env":                   "upstream_token {env." + secret + "}",
-		"env with braces":       "upstream_token {env.BRACES}",
-		"file":                  "upstream_token {file." + secret + "}",
-		"file of two lines":     "upstream_token {file." + s.path(secret) + "}",
-		"a directory":           "upstream_token {file." + s.path(secret) + "/x}",
-		"Bearer":                "upstream_token \"Bearer " + secret + "\"",
-		"two words":             "upstream_token Bearer " + secret,
-		"two words in braces":   "upstream_token { " + secret + " }",
-		"twice":                 "upstream_token " + secret + "\n\t\t\tupstream_token " + secret + "x",
-		"without its option":    secret,
-		"in braces, without":    "{" + secret + "}",
-		"a block":               "upstream_token " + secret + " {\n\t\t\t}",
+		"braces":                  "upstream_token {" + secret + "}",
+		"text and braces":         "upstream_token x{" + secret + "}",
+		"variable with braces":    "upstream_token {$BRACES}",
+		"variable with two words": "upstream_token {$WORDS}",
+		"quoted variable":         "upstream_token \"{$WORDS}\"",
+		"env":                     "upstream_token {env." + secret + "}",
+		"env with braces":         "upstream_token {env.BRACES}",
+		"file":                    "upstream_token {file." + secret + "}",
+		"file with two lines":     "upstream_token {file." + s.path(secret) + "}",
+		"a directory":             "upstream_token {file." + s.path(secret) + "/x}",
+		"Bearer":                  "upstream_token \"Bearer " + secret + "\"",
+		"two words":               "upstream_token Bearer " + secret,
+		"two words in braces":     "upstream_token { " + secret + " }",
+		"twice":                   "upstream_token " + secret + "\n\t\t\tupstream_token " + secret + "x",
+		"without the option name": secret,
+		"in braces, without":      "{" + secret + "}",
+		"a block":                 "upstream_token " + secret + " {\n\t\t\t}",
 	} {
 		s.write("wrong", strings.Replace(plainSite, "upstream_token {env.UPSTREAM}", line, 1))
 		out, err := s.command("validate", "--adapter", "caddyfile", "--config", s.path("wrong")).CombinedOutput()
@@ -191,7 +193,8 @@ func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 	s.checkLogs(secret)
 }
 
-// TestAdaptResolvesNothing adapts a configuration whose secrets come from placeholders.
+// TestAdaptResolvesNothing checks that adapting a configuration doesn't resolve the
+// placeholders for its secrets.
 func TestAdaptResolvesNothing(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -205,7 +208,7 @@ func TestAdaptResolvesNothing(t *testing.T) {
 	}
 }
 
-// TestExample runs the shipped example and checks that it is formatted as caddy fmt would.
+// TestExample runs the shipped example and checks that caddy fmt wouldn't change it.
 func TestExample(t *testing.T) {
 	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")
@@ -227,14 +230,14 @@ func TestExample(t *testing.T) {
 
 	token, admin := c.token("--preset", "full"), c.token("--kind", "admin")
 	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
-		t.Errorf("calling the backend: %d %s", status, body)
+		t.Errorf("calling the backend: got status %d: %s", status, body)
 	}
 	keys := "http://keys.localhost:" + c.env["HTTP"] + "/api/v1/tokens"
 	if status, _, body := curl(t, append(bearer(admin), keys)...); status != 200 ||
 		!strings.Contains(body, tokenID(token)) {
-		t.Errorf("calling the admin API: %d %s", status, body)
+		t.Errorf("calling the admin API: got status %d: %s", status, body)
 	}
 	if status, _, body := curl(t, c.url("/style.css")); status != 200 {
-		t.Errorf("getting a page of the backend: %d %s", status, body)
+		t.Errorf("getting a page from the backend: got status %d: %s", status, body)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-var killSeed = flag.Uint64("kill.seed", 0, "seed of random choices; 0 uses the clock")
+var killSeed = flag.Uint64("kill.seed", 0, "seed for random choices; 0 derives it from the clock")
 
 const (
 	countingClients = 64
@@ -26,8 +26,8 @@ const (
 	// usageFile is the name of the usage journal, next to the store.
 	usageFile = "tokens.db.journal"
 
-	// Log messages when saving usage fails and resumes, and when a kill would start and stop
-	// losing counts.
+	// These are log messages for when saving usage fails and resumes, and for when a kill
+	// would lose counts and when it no longer would.
 	logUnsaved = "saving token usage failed"
 	logSaved   = "token usage is being saved again"
 	logAtRisk  = "unsaved token usage would be lost"
@@ -35,7 +35,8 @@ const (
 	logSafe    = "unsaved token usage is protected by the usage journal again"
 )
 
-// countingSite responds without a backend, to count as many requests as possible.
+// countingSite responds without a backend, so that clients can send as many requests as
+// possible.
 const countingSite = `{
 	admin unix/{$DIR}/admin.sock
 	servers {
@@ -62,55 +63,56 @@ http://127.0.0.1:{$HTTP} {
 // scopeOf returns the scope that a path of countingSite requires.
 func scopeOf(path string) string { return "test:" + path[1:] }
 
-// beforeRoute contains the refusals that are counted without a scope, because the gate refuses
-// before it looks up the route.
+// beforeRoute contains the refusals that are counted without a scope, because the gate issues
+// them before it looks up the route.
 var beforeRoute = map[string]bool{"revoked_token": true, "expired_token": true}
 
-// counted is a token, how clients use it, and the usage that they expect.
+// counted holds a token, how clients use it, and the expected usage counts.
 type counted struct {
 	name, token string
 	// old is the previous secret after a rotation, or empty.
 	old string
-	// paths are the paths that clients request. A path that is listed twice is requested twice
-	// as often.
+	// paths are the paths that clients request. A path listed twice is requested twice as
+	// often.
 	paths []string
-	// agent is the clients' User-Agent; it changes only while no client runs. If agents is
-	// set, each request has its own.
+	// agent is the clients' User-Agent, which tests change only while no client runs. If
+	// agents is set, each request has a different User-Agent.
 	agent  string
 	agents bool
 	// addresses is the number of client addresses in addition to 127.0.0.1.
 	addresses int
 	// quota is the number of requests per day, or 0 for no quota.
 	quota uint64
-	// ends reports whether requests may be refused for reasons other than scope.
+	// ends reports whether requests may also be refused for reasons other than a missing
+	// scope.
 	ends bool
 
 	mu  sync.Mutex
 	now ledger
-	// before is the usage that the server reported at the last comparison; all are the sums
-	// since the start.
+	// before is the usage that the server reported at the last comparison, and all holds the
+	// sums since the start.
 	before shownUse
 	all    sums
 }
 
-// ledger is what clients know about the requests since the last comparison.
+// ledger records what the clients know about their requests since the last comparison.
 type ledger struct {
 	sent, answered uint64
 	outcomes       map[count]uint64
 	// unanswered counts requests without a response, by scope.
 	unanswered map[string]uint64
-	// lasts are the requests that may be the last use: the allowed ones and those without a
-	// response.
+	// lasts holds the requests that may be the token's last use: those that were allowed and
+	// those that got no response.
 	lasts []sentRequest
-	// newest is when the newest allowed request began; newestOld is the same for requests with
-	// the previous secret.
+	// newest is the start time of the newest allowed request; newestOld is that of the newest
+	// one with the previous secret.
 	newest, newestOld time.Time
 }
 
 // count is a key of a token's usage history.
 type count struct{ scope, outcome string }
 
-// sentRequest is a request and the time during which the server handled it.
+// sentRequest is a request together with the times between which the server handled it.
 type sentRequest struct {
 	begun, ended          time.Time
 	address, agent, route string
@@ -119,7 +121,8 @@ type sentRequest struct {
 // sums are totals over all tokens.
 type sums struct{ sent, answered, counted uint64 }
 
-// makeCounted creates tokens that are all used alike; one request in four is refused.
+// makeCounted creates tokens that clients all use the same way; the gate refuses one request
+// in four.
 func makeCounted(c *caddy) []*counted {
 	tokens := make([]*counted, countingTokens)
 	for i := range tokens {
@@ -131,20 +134,20 @@ func makeCounted(c *caddy) []*counted {
 	return tokens
 }
 
-// useTokens lets clients use the tokens until the context ends. It calls failed with each
+// useTokens runs clients that use the tokens until the context ends. It calls failed for each
 // error.
 func useTokens(ctx context.Context, c *caddy, tokens []*counted, failed func(error)) {
 	useTokensBy(ctx, c, tokens, rand.Uint64(), failed)
 }
 
-// useTokensBy is useTokens with a seed.
+// useTokensBy is like useTokens but takes a seed.
 func useTokensBy(ctx context.Context, c *caddy, tokens []*counted, seed uint64, failed func(error)) {
 	transport := &http.Transport{MaxIdleConnsPerHost: countingClients}
 	defer transport.CloseIdleConnections()
 	useTokensOver(ctx, c, transport, tokens, seed, failed)
 }
 
-// useTokensOver is useTokensBy with a transport.
+// useTokensOver is like useTokensBy but takes a transport.
 func useTokensOver(ctx context.Context, c *caddy, transport http.RoundTripper, tokens []*counted, seed uint64,
 	failed func(error)) {
 	var all sync.WaitGroup
@@ -161,13 +164,13 @@ func useTokensOver(ctx context.Context, c *caddy, transport http.RoundTripper, t
 	all.Wait()
 }
 
-// use makes one request for one of the paths.
+// use requests one of the paths once.
 func (n *counted) use(c *caddy, transport http.RoundTripper, random *rand.Rand) error {
 	_, err := n.useFor(c, n.paths[random.IntN(len(n.paths))], transport, random)
 	return err
 }
 
-// useFor makes one request and returns the header of the response.
+// useFor makes one request and returns the response header.
 func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, random *rand.Rand) (http.Header, error) {
 	request, err := http.NewRequest(http.MethodGet, c.url(path), nil)
 	if err != nil {
@@ -189,7 +192,7 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	}
 	request.Header.Set("Authorization", "Bearer "+secret)
 	request.Header.Set("User-Agent", sent.agent)
-	// The transport retries on another connection if one breaks.
+	// If a connection breaks, the transport retries on another one.
 	tries := uint64(0)
 	request = request.WithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { tries++ },
@@ -214,12 +217,12 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	return response.Header, nil
 }
 
-// refusedError is a request that was wrongly refused.
+// refusedError describes a request that was wrongly refused.
 type refusedError string
 
 func (e refusedError) Error() string { return string(e) }
 
-// outcomeOf returns the outcome of a response as the usage history names it.
+// outcomeOf returns a response's outcome, named as in the usage history.
 func outcomeOf(response *http.Response) (string, error) {
 	body, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
@@ -233,8 +236,8 @@ func outcomeOf(response *http.Response) (string, error) {
 	return problem.Code, nil
 }
 
-// note adds a request to the ledger, with the number of tries. The outcome is empty if there
-// was no response.
+// note adds a request and the number of times it was sent to the ledger. The outcome is empty
+// if there was no response.
 func (n *counted) note(sent *sentRequest, tries uint64, path, outcome string, old bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -277,7 +280,7 @@ type shownUse struct {
 	LastRoute string     `json:"last_used_route"`
 
 	days, hours map[count]uint64
-	// today is the number of requests that were allowed today.
+	// today returns the number of requests allowed today.
 	today uint64
 }
 
@@ -289,7 +292,7 @@ func (u *shownUse) last() string {
 	return fmt.Sprintf("%s from %s by %q to %q", at, u.LastIP, u.LastAgent, u.LastRoute)
 }
 
-// shown asks the admin API for the token's usage.
+// shown returns the token's usage as reported by the admin API.
 func (n *counted) shown(c *caddy) (u shownUse) {
 	c.t.Helper()
 	path := "/api_tokens/v1/tokens/" + tokenID(n.token)
@@ -319,9 +322,9 @@ func (n *counted) shown(c *caddy) (u shownUse) {
 	return u
 }
 
-// checkUsage compares the server's counts with the clients': every answered request is
-// counted, and nothing is counted that wasn't sent. It returns the sums since the start. It
-// stops the test after three wrong tokens.
+// checkUsage compares the server's counts with the clients' and checks that every answered
+// request is counted, and that no request is counted that wasn't sent. It returns the sums
+// since the start. It stops the test after finding three tokens with wrong counts.
 func checkUsage(c *caddy, tokens []*counted) (all sums) {
 	c.t.Helper()
 	wrong := 0
@@ -330,7 +333,7 @@ func checkUsage(c *caddy, tokens []*counted) (all sums) {
 			wrong++
 		}
 		if wrong == 3 {
-			c.t.Fatal("stopping after three wrong tokens")
+			c.t.Fatal("stopping after three tokens with wrong counts")
 		}
 		all.sent, all.answered, all.counted = all.sent+n.all.sent, all.answered+n.all.answered,
 			all.counted+n.all.counted
@@ -338,8 +341,8 @@ func checkUsage(c *caddy, tokens []*counted) (all sums) {
 	return all
 }
 
-// compare compares a token's usage since the last comparison, and reports whether it is right.
-// The next comparison starts from the server's report.
+// compare checks a token's usage since the last comparison and reports whether it is right.
+// The next comparison starts from the usage that the server reported now.
 func (n *counted) compare(c *caddy) (right bool) {
 	c.t.Helper()
 	shown := n.shown(c)
@@ -382,8 +385,9 @@ func (n *counted) compare(c *caddy) (right bool) {
 	return right
 }
 
-// checkUsageAfterLoss is checkUsage for cases in which counts may have been lost: nothing that
-// was compared before is lost, and the history agrees with the totals.
+// checkUsageAfterLoss is like checkUsage, for cases in which counts may have been lost. It
+// checks that no count from an earlier comparison is lost and that the history agrees with the
+// totals.
 func checkUsageAfterLoss(c *caddy, tokens []*counted) {
 	c.t.Helper()
 	for _, n := range tokens {
@@ -411,8 +415,8 @@ func sumOf(series map[count]uint64) (sum uint64) {
 	return sum
 }
 
-// healthWarning returns the warning of healthz, or an empty string. While the store can't be
-// written, it returns only the journal's detail.
+// healthWarning returns healthz's warning, or an empty string if there is none. While the
+// store isn't writable, it returns only the detail about the journal.
 func (c *caddy) healthWarning() string {
 	c.t.Helper()
 	var health struct {
@@ -431,7 +435,7 @@ func (c *caddy) waitForLog(text string, times int) {
 	c.eventually("the log says "+text, func() bool { return strings.Count(c.output.String(), text) >= times })
 }
 
-// useFor lets clients use the tokens for a duration.
+// useFor runs clients that use the tokens for the given duration.
 func useFor(c *caddy, tokens []*counted, duration time.Duration) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), duration)
@@ -439,15 +443,15 @@ func useFor(c *caddy, tokens []*counted, duration time.Duration) {
 	useTokens(ctx, c, tokens, func(err error) { c.t.Error(err) })
 }
 
-// countFor lets clients use the tokens for a duration, then compares the counts.
+// countFor runs clients that use the tokens for the given duration, then compares the counts.
 func countFor(c *caddy, tokens []*counted, duration time.Duration) {
 	c.t.Helper()
 	useFor(c, tokens, duration)
 	checkUsage(c, tokens)
 }
 
-// compareSeries verifies that the history adds up to the totals, and that each of its counts
-// is right.
+// compareSeries verifies that the history adds up to the totals and that each count in it is
+// right.
 func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(what, format string, args ...any)) {
 	for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
 		var allowed, denied uint64
@@ -484,8 +488,8 @@ func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(w
 	}
 }
 
-// compareLast verifies that the last use matches one request, and that the request isn't older
-// than the newest answered one.
+// compareLast verifies that the last use matches a request that isn't older than the newest
+// answered one.
 func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, args ...any)) {
 	newest := n.now.newest
 	if newest.IsZero() && shown.last() == n.before.last() {
@@ -495,16 +499,16 @@ func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, a
 		wrong("last use", "never, want one at %s", newest)
 		return
 	}
-	same := "no such request was sent"
+	same := "no client sent such a request"
 	for _, sent := range n.now.lasts {
 		if sent.address != shown.LastIP || sent.agent != shown.LastAgent || sent.route != shown.LastRoute {
 			continue
 		}
 		switch {
 		case shown.LastAt.Before(sent.begun.Truncate(time.Second)) || shown.LastAt.After(sent.ended):
-			same = "such a request was sent at another time"
+			same = "a client sent such a request at another time"
 		case sent.ended.Before(newest):
-			same = "that request ended earlier"
+			same = "the matching request ended earlier"
 		default:
 			return
 		}
@@ -513,8 +517,8 @@ func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, a
 		newest.UTC().Format(time.RFC3339Nano))
 }
 
-// compareQuota verifies with one request that the quota has been charged for the counted
-// requests, and only for those.
+// compareQuota sends one request to verify that the gate has charged the quota for exactly the
+// counted requests.
 func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 	c.t.Helper()
 	today, shown := time.Now().UTC().YearDay(), n.shown(c)
@@ -538,7 +542,7 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 	}
 }
 
-// newSeed returns the seed of a test's random choices, and logs it.
+// newSeed returns the seed for a test's random choices and logs it.
 func newSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := *killSeed

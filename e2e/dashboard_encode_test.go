@@ -8,11 +8,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// long is metadata that makes a response long enough for encode, which skips short ones.
+// long is metadata that makes a response long enough for encode to compress, because encode
+// skips short responses.
 var long = map[string]string{"note": strings.Repeat("long ", 40)}
 
-// TestEncodedAdminSite changes a token through Caddy's encode handler, sending the ETag as
-// received. encode adds the coding to the ETag (caddyserver/caddy#7096).
+// TestEncodedAdminSite changes a token through Caddy's encode handler, sending back the ETag
+// as received. encode appends the content coding to the ETag (caddyserver/caddy#7096).
 func TestEncodedAdminSite(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),
@@ -57,7 +58,7 @@ func TestEncodedAdminSite(t *testing.T) {
 	}
 }
 
-// TestDashboardEncoded edits a key in the dashboard behind encode, including one that someone
+// TestDashboardEncoded edits keys in the dashboard behind encode, including a key that someone
 // else changes at the same time.
 func TestDashboardEncoded(t *testing.T) {
 	t.Parallel()
@@ -80,7 +81,7 @@ func TestDashboardEncoded(t *testing.T) {
 	d.press("Update key")
 	d.shows("changed this key while you were editing")
 	d.press("Cancel")
-	// Removing unused scopes on the key's page uses the same header.
+	// Removing unused scopes on the key's page also sends If-Match.
 	d.ask(key)
 	d.open(d.url + "#key/" + tokenID(key))
 	d.press("Remove 5 unused scopes")

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestDashboardLinks checks that a link fills in the form, but only with visible values, and
-// that the form says so. A fragment that names a property of every object shows the start
-// page.
+// TestDashboardLinks checks that a link fills in only visible fields of the form, and that the
+// form says so. It also checks that a fragment named like a property of every JavaScript
+// object shows the start page.
 func TestDashboardLinks(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -35,7 +35,7 @@ func TestDashboardLinks(t *testing.T) {
 	d.press("New API key")
 	d.shows("Create API key")
 	if strings.Contains(d.text(), "A link filled in") {
-		t.Error("the form says that a link filled it in, without a link")
+		t.Error("the form claims that a link filled it in, but there was no link")
 	}
 	d.press("Cancel")
 	for _, name := range []string{"constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "constructor/x",

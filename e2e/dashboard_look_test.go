@@ -13,16 +13,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// takeScreenshots enables screenshots of every page, including those of the README:
+// takeScreenshots enables screenshots of every page, including those used in the README:
 //
 //	go test -C e2e -run TestDashboardPictures . -pictures
 var takeScreenshots = flag.Bool("pictures", false,
-	"write screenshots of the dashboard to e2e/screenshots, and those of the README to docs")
+	"write dashboard screenshots to e2e/screenshots, and the README's to docs")
 
 //go:embed testdata/axe-core/axe.min.js
 var axe string
 
-// accessible runs axe, by Deque Systems, on the current page.
+// accessible runs Deque Systems' axe on the current page.
 func (d *dashboard) accessible(what string) {
 	d.t.Helper()
 	if !evaluate[bool](d.browser, `typeof axe === "object"`) {
@@ -52,7 +52,7 @@ func (d *dashboard) scheme(name string) {
 	}))
 }
 
-// TestDashboardAccessibility checks that axe finds no violation on any page or dialog, in
+// TestDashboardAccessibility checks that axe finds no violations on any page or dialog in
 // either color scheme.
 func TestDashboardAccessibility(t *testing.T) {
 	t.Parallel()
@@ -97,8 +97,8 @@ func TestDashboardAccessibility(t *testing.T) {
 	}
 }
 
-// TestDashboardPictures checks that nothing is wider than the window on any page, light and
-// dark, wide and narrow. With -pictures it also takes screenshots.
+// TestDashboardPictures checks that no page is wider than the window, light or dark, wide or
+// narrow. With -pictures, it also takes screenshots.
 func TestDashboardPictures(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -135,12 +135,12 @@ func TestDashboardPictures(t *testing.T) {
 				}
 				if wide := evaluate[int](d.browser,
 					`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-					t.Errorf("%s is %d pixels wider than %d", page.name, wide, width)
+					t.Errorf("page %s is %d pixels wider than the window of %d", page.name, wide, width)
 				}
 				if *takeScreenshots {
 					d.screenshot(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
 				}
-				if *takeScreenshots && page.name == "list" && width == 1280 { // for the README
+				if *takeScreenshots && page.name == "list" && width == 1280 { // used in the README
 					d.screenshotTo("../docs/dashboard-" + scheme + ".png")
 				}
 			}

@@ -12,12 +12,12 @@ import (
 )
 
 // TestDashboardSnippets runs the snippets that the dashboard shows for a new key: the command
-// in a shell, and the steps of the workflow as GitHub runs them.
+// in a shell, and the workflow's steps the way GitHub would.
 func TestDashboardSnippets(t *testing.T) {
 	t.Parallel()
 	named := strings.Replace(browserSite, "http://127.0.0.1:{$HTTP}", "http://localhost:{$HTTP}", 1)
 	for name, test := range map[string]struct{ caddyfile, page, gate string }{
-		"names of the README": {named, "http://keys.localhost:$PORT/", "http://localhost:$PORT"},
+		"host names from the README": {named, "http://keys.localhost:$PORT/", "http://localhost:$PORT"},
 		"below a path": {`http://localhost:{$HTTP} {
 	handle_path /keys/* {
 		api_tokens_admin
@@ -59,7 +59,7 @@ func TestDashboardSnippets(t *testing.T) {
 			text := d.text()
 			if strings.Contains(text, "MOLLYMAWK_TOKEN") || !strings.Contains(text, "secret MOLLYGATE_KEY") ||
 				strings.Contains(text, "MOLLY.") != strings.HasPrefix(test.gate, "$") {
-				t.Errorf("the dialog says %s", text)
+				t.Errorf("the dialog shows the wrong text: %s", text)
 			}
 			for _, snippet := range snippets {
 				checkNoSecret(t, "a snippet", snippet, key)
@@ -88,11 +88,11 @@ func TestDashboardSnippets(t *testing.T) {
 					}
 				}
 				if step.Env["MOLLYGATE_KEY"] == "" || strings.Contains(step.Run, "${{") {
-					t.Errorf("the step has %v for %s", step.Env, step.Run)
+					t.Errorf("the step has environment %v for the command %s", step.Env, step.Run)
 				}
 				run("bash -e " + s.write("step.sh", step.Run))
 			}
-			// A bad key fails the job.
+			// A bad key makes the job fail.
 			s.env["MOLLYGATE_KEY"] = "mmk_nonsense"
 			if out, err := s.bash("set -e\n" + snippets[0]); err == nil {
 				t.Errorf("the snippet succeeds with a bad key: %s", out)

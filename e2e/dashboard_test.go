@@ -20,12 +20,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// dashboard is a browser on the dashboard of a site.
+// dashboard is a browser that shows a site's dashboard.
 type dashboard struct {
 	*browser
 	site *site
 	url  string
-	// admin is the admin key for signing in.
+	// admin is the admin key used to sign in.
 	admin string
 }
 
@@ -46,7 +46,7 @@ func (d *dashboard) signIn() {
 	d.hides("Admin key")
 }
 
-// act selects an action from the menu of a key.
+// act selects an action from a key's menu.
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
 	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` +
@@ -61,21 +61,21 @@ func quoteJS(s string) string {
 	return "`" + strings.NewReplacer("`", "\\`", "\\", "\\\\", "$", "\\$").Replace(s) + "`"
 }
 
-// ask calls the backend with a key and returns the status.
+// ask calls the backend with a key and returns the response status.
 func (d *dashboard) ask(key string) int {
 	d.t.Helper()
 	status, _, _ := curl(d.t, append(bearer(key), d.site.url("/api/unikernels"))...)
 	return status
 }
 
-// secret returns the secret that the dialog shows.
+// secret returns the secret shown in the dialog.
 func (d *dashboard) secret() string {
 	d.t.Helper()
 	d.shows("You won't be able to see it again.")
 	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
 }
 
-// keep confirms that the secret was saved, and closes the dialog.
+// keep confirms in the dialog that the secret was saved, and closes it.
 func (d *dashboard) keep() {
 	d.t.Helper()
 	d.script(`[...document.querySelectorAll("dialog label")]` +
@@ -84,7 +84,7 @@ func (d *dashboard) keep() {
 }
 
 // TestDashboardKeyLifecycle creates, uses, edits, rotates, disables, enables, revokes and
-// deletes a key by clicking.
+// deletes a key through the dashboard.
 func TestDashboardKeyLifecycle(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -106,14 +106,14 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	key := d.secret()
 	d.shows("API key created", "curl --header")
 	if !strings.HasPrefix(key, "mmk_") || strings.Contains(d.text(), key) {
-		t.Errorf("the key has %d characters, or the page's text contains it", len(key))
+		t.Errorf("the key has %d characters, or the page text contains the key", len(key))
 	}
-	// Neither Esc nor Back discards it.
+	// Neither Esc nor Back discards the key.
 	d.script(`document.querySelector("dialog").dispatchEvent(new Event("cancel", {cancelable: true}))`)
 	d.script(`history.back()`)
 	d.shows("Copy the key before you close this.")
 	if again := d.secret(); again != key {
-		t.Error("the key is gone")
+		t.Error("the page no longer shows the key")
 	}
 	d.keep()
 	d.hides("You won't be able to see it again.")
@@ -121,7 +121,7 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	if d.ask(key) != http.StatusOK {
 		t.Error("the new key doesn't work")
 	}
-	d.hides("CI\nnever used") // by itself, within seconds
+	d.hides("CI\nnever used") // the list refreshes within seconds
 	d.eventually("its chart is drawn", func() bool {
 		return evaluate[int](d.browser,
 			`document.querySelectorAll("svg[aria-label='Last 30 days: 1 allowed, 0 refused']").length`) == 1
@@ -138,11 +138,12 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	d.press("Rotate key")
 	rotated := d.secret()
 	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
-		t.Error("after a rotation a secret doesn't work, or the secret hasn't changed")
+		t.Error("after a rotation, the old or new secret doesn't work, or both are the same")
 	}
 	d.keep()
 	d.shows("rotating")
-	// The use of the old secret is shown on the key's page, and before another rotation.
+	// The key's page and the dialog for another rotation show when the old secret was last
+	// used.
 	d.open(d.url + "#key/" + tokenID(key))
 	d.shows("Old secret last used", "by curl/")
 	d.open(d.url + "#keys")
@@ -199,7 +200,7 @@ func TestDashboardHostileNames(t *testing.T) {
 		if got := evaluate[string](d.browser, `document.querySelector("h1").textContent`); got != name {
 			t.Errorf("%q is shown as %q", name, got)
 		}
-		// A right-to-left name must not reorder the text around it.
+		// A right-to-left name must not reorder the surrounding text.
 		if dir := evaluate[string](d.browser, `document.querySelector("h1").dir`); dir != "auto" {
 			t.Errorf("%q has dir %q", name, dir)
 		}
@@ -207,7 +208,7 @@ func TestDashboardHostileNames(t *testing.T) {
 	d.open(d.url + "#audit")
 	d.shows(hostileNames...)
 	if title := evaluate[string](d.browser, `document.title`); title == "pwned" {
-		t.Error("a name was run as a script")
+		t.Error("the browser ran a name as a script")
 	}
 	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script").length`); n != 0 {
 		t.Errorf("names created %d elements", n)
@@ -215,8 +216,8 @@ func TestDashboardHostileNames(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardTabs checks that a change in one tab shows in another, and that an ended
-// session asks for a sign-in without losing what was typed.
+// TestDashboardTabs checks that a change in one tab shows up in another, and that the
+// dashboard asks users to sign in again after a session ends without losing what they typed.
 func TestDashboardTabs(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -259,8 +260,8 @@ func TestDashboardTabs(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardKeyPage checks that a key's page shows its use, removes unused scopes, and
-// explains refusals.
+// TestDashboardKeyPage checks that a key's page shows how the key was used, removes unused
+// scopes, and explains refusals.
 func TestDashboardKeyPage(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -295,15 +296,15 @@ func TestDashboardKeyPage(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardManyKeys checks that search, sorting and paging work with 10,000 keys, by mouse
-// and keyboard.
+// TestDashboardManyKeys checks that search, sorting and paging work with 10,000 keys, using
+// both mouse and keyboard.
 func TestDashboardManyKeys(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	const many = 10_000
 	var made atomic.Int64
 	var makers sync.WaitGroup
-	for range 100 { // in parallel, so that they share commits
+	for range 100 { // in parallel, so that the calls share store commits
 		makers.Go(func() {
 			for n := made.Add(1); n <= many; n = made.Add(1) {
 				body := fmt.Sprintf(`{"name":"pipeline %05d","preset":"read","expires_in":"90d"}`, n)
@@ -324,7 +325,7 @@ func TestDashboardManyKeys(t *testing.T) {
 	makers.Wait()
 	d.signIn()
 	d.shows("API keys (10001)", "Page 1 of 201")
-	// timed logs how long the page takes to show the result of do.
+	// timed logs how long the page takes to show the text after calling do.
 	timed := func(what, says string, do func()) {
 		t.Helper()
 		begun := time.Now()
@@ -338,7 +339,7 @@ func TestDashboardManyKeys(t *testing.T) {
 		d.eventually("the order is by name", func() bool { return first() == "carol" })
 	})
 	timed("sorting by keyboard", "Page 1 of 201", func() {
-		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has the focus
+		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has focus
 		d.eventually("the order is reversed", func() bool { return first() == "pipeline 10000" })
 	})
 	if got := evaluate[string](d.browser,
@@ -347,9 +348,9 @@ func TestDashboardManyKeys(t *testing.T) {
 	}
 	timed("the next page", "Page 2 of 201", func() { d.press("Next") })
 	if got := first(); got != "pipeline 09950" {
-		t.Errorf("the second page begins with %q", got)
+		t.Errorf("the first key on the second page is %q", got)
 	}
-	timed("the page before", "Page 1 of 201", func() { d.press("Previous") })
+	timed("the previous page", "Page 1 of 201", func() { d.press("Previous") })
 	timed("searching", "API keys (1)", func() {
 		d.do(chromedp.SendKeys(chromedp.CSS("input[type=search]"), "line 07777"))
 	})
@@ -364,8 +365,8 @@ func (d *dashboard) eventually(what string, condition func() bool) {
 	eventually(d.t, what, condition, d.browser)
 }
 
-// TestDashboardOverTLS checks that the session cookie is bound to its host, and that only
-// copying the key allows the panel to be closed; Esc doesn't close it.
+// TestDashboardOverTLS checks that the session cookie is bound to its host, and that users can
+// close the panel only after copying the key, not with Esc.
 func TestDashboardOverTLS(t *testing.T) {
 	t.Parallel()
 	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
@@ -394,7 +395,7 @@ func TestDashboardOverTLS(t *testing.T) {
 		!cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
 		t.Errorf("wrong cookies: %d, %v", len(cookies), err)
 	}
-	// Mollymawk's own calls require a token, and a gate doesn't accept the session.
+	// Mollymawk's API requires a token; the gate doesn't accept a dashboard session instead.
 	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H",
 		"Content-Type: application/json"}
 	if status, _, body := curl(t,
@@ -406,7 +407,7 @@ func TestDashboardOverTLS(t *testing.T) {
 	d.press("read")
 	d.press("Create key")
 	key := d.secret()
-	for range 3 { // real key events
+	for range 3 { // sends real key events
 		d.do(chromedp.KeyEvent(kb.Escape))
 	}
 	if d.secret() != key {
@@ -436,12 +437,12 @@ func TestSessionCookieNotForwarded(t *testing.T) {
 		t.Fatalf("the backend saw %d requests", len(requests))
 	}
 	if got := strings.Join(requests[0].Values("Cookie"), "|"); got != "molly_session=x" {
-		t.Errorf("the backend saw the cookies %q", got)
+		t.Errorf("the backend got cookies %q, want none", got)
 	}
 }
 
-// TestDashboardUnderPath serves the dashboard under a path, to a trusted user who needs no
-// sign-in.
+// TestDashboardUnderPath serves the dashboard under a path to a trusted user, who doesn't need
+// to sign in.
 func TestDashboardUnderPath(t *testing.T) {
 	t.Parallel()
 	caddyfile := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
@@ -486,8 +487,8 @@ func TestDashboardUnderPath(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + c.env["HTTP"])
 }
 
-// TestDashboardOffline checks that the dashboard reports an unreachable Caddy and loses
-// nothing.
+// TestDashboardOffline checks that the dashboard reports when it can't reach Caddy, and loses
+// no input.
 func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)

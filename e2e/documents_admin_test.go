@@ -13,7 +13,7 @@ import (
 )
 
 // checkSameShape checks that two JSON objects, one from a page and one from the API, have the
-// same members, including those of nested objects.
+// same members at all levels.
 func checkSameShape(t *testing.T, shown, got string) {
 	t.Helper()
 	var values [2]any
@@ -23,11 +23,11 @@ func checkSameShape(t *testing.T, shown, got string) {
 		}
 	}
 	if want := shapeOf(values[0]); !reflect.DeepEqual(shapeOf(values[1]), want) {
-		t.Errorf("the response is\n%s\nand the page shows\n%s", got, shown)
+		t.Errorf("got response\n%s\nbut the page shows\n%s", got, shown)
 	}
 }
 
-// shapeOf returns a JSON value with all numbers replaced by zero.
+// shapeOf returns a JSON value with every number replaced by zero.
 func shapeOf(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -42,8 +42,8 @@ func shapeOf(value any) any {
 	return value
 }
 
-// TestAdminPage runs the commands of docs/admin.md, against the command line and the admin API
-// on a site.
+// TestAdminPage runs the commands from docs/admin.md, which use the command line and a site's
+// admin API.
 func TestAdminPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, browserSite, mollymawktest.Options{})
@@ -66,12 +66,12 @@ func TestAdminPage(t *testing.T) {
 		change{"https://keys.molly.example.com/api/v1", "http://keys.localhost:" + s.env["HTTP"] + "/api/v1",
 			"the site has another address"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
-		change{`If-Match: "3"`, `If-Match: "1"`, "the token is new"},
-		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the previous one was deleted"},
-		change{"4fQ9Zt2LkVb7", tokenID(one), "it has another ID"},
-		change{"# ends with 4 if there are any", "|| [ $? = 4 ]", "one that lasts 12 hours was created"},
-		change{"# ends with 4 if it would be refused", "|| [ $? = 4 ]", "the token is revoked by then"},
-		change{"# ends with 4 if it finds any", "|| [ $? = 4 ]", "one was committed"},
+		change{`If-Match: "3"`, `If-Match: "1"`, "a new token has another ETag"},
+		change{patched + "4fQ9Zt2LkVb7", patched + tokenID(other), "the previous token was deleted"},
+		change{"4fQ9Zt2LkVb7", tokenID(one), "the token has another ID"},
+		change{"# ends with 4 if there are any", "|| [ $? = 4 ]", "the test created a token that lasts 12 hours"},
+		change{"# ends with 4 if it would be refused", "|| [ $? = 4 ]", "the token has been revoked by then"},
+		change{"# ends with 4 if it finds any", "|| [ $? = 4 ]", "the test committed a token"},
 	)
 	out, err := s.bash(script)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestAdminPage(t *testing.T) {
 	checkNoSecret(t, "the output", out, admin)
 	s.checkLogs(admin, one, other)
 
-	// The history on the page has the same members as a real one.
+	// The history shown on the page must have the same members as a real one.
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
 		t.Errorf("a token restricted to other addresses was allowed: %s", body)
 	}
@@ -105,6 +105,6 @@ func TestAdminPage(t *testing.T) {
 		}
 	}
 	if keys := slices.Sorted(maps.Keys(told.Data[0])); !slices.Equal(keys, slices.Sorted(maps.Keys(shown.Data[0]))) {
-		t.Errorf("an entry has members %q", keys)
+		t.Errorf("a history entry has members %q", keys)
 	}
 }

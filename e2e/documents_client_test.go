@@ -13,11 +13,11 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// unikernelImage is the image that the pages' commands upload.
+// unikernelImage is the image uploaded by the pages' commands.
 var unikernelImage = string(mollymawktest.Image(mollymawktest.Manifest{}, []byte("web")))
 
-// TestClientPage runs the commands of docs/client.md. The key has been rotated, so that the
-// page's job sees the warning, and gets a rate limit before the commands on retrying.
+// TestClientPage runs the commands from docs/client.md. It rotates the key first, so the
+// page's job sees the warning, and sets a rate limit before the commands that show retries.
 func TestClientPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -34,20 +34,20 @@ func TestClientPage(t *testing.T) {
 		again   = "curl -sS --fail-with-body --retry 6"
 	)
 	spoken := make(chan struct{})
-	go func() { // the unikernel writes to its console as soon as it exists
+	go func() { // the unikernel writes to its console once it exists
 		defer close(spoken)
 		for t.Context().Err() == nil && !s.backend.Emit("alice", "default", "web", "the unikernel speaks") {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}()
 	out, err := s.bash(commands(t, "docs/client.md", nil,
-		change{"PRESENT-BUILD-UUID", "5b8a1f4e-3d2c-4f6a-8b1e-9c7d6e5f4a3b", "the page has no build"},
-		change{"NEW-BUILD-UUID", "6c9b2a5f-4e3d-4a7b-9c2f-0d8e7f6a5b4c", "the page has no build"},
-		change{"--max-time 60", "--max-time 2", "a console doesn't end"},
-		change{console, console + " || [ $? = 28 ]", "curl's exit status on a timeout"},
+		change{"PRESENT-BUILD-UUID", "5b8a1f4e-3d2c-4f6a-8b1e-9c7d6e5f4a3b", "the page has no real build UUID"},
+		change{"NEW-BUILD-UUID", "6c9b2a5f-4e3d-4a7b-9c2f-0d8e7f6a5b4c", "the page has no real build UUID"},
+		change{"--max-time 60", "--max-time 2", "a console never ends by itself"},
+		change{console, console + " || [ $? = 28 ]", "curl exits with 28 on a timeout"},
 		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
 curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/api/unikernels"
-` + again, "so that the retry has to wait"},
+` + again, "the retry must have to wait"},
 	))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
@@ -62,7 +62,7 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 		t.Errorf("a call failed:\n%s", out)
 	}
 	if allowed, denied := s.usage(token); int(allowed) != len(s.backend.Requests())-1 || denied != 2 {
-		// Before the first download the gate probes the instance once.
+		// The gate probes the instance once before the first download.
 		t.Errorf("%d requests were allowed and %d refused, want 2 refused: a retried GET and POST",
 			allowed, denied)
 	}
@@ -74,15 +74,15 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 		t.Errorf("the remaining unikernels are %q", names)
 	}
 	if data, err := os.ReadFile(s.path("data.img")); err != nil || !strings.HasPrefix(string(data), "a disk") {
-		t.Errorf("the download: %v: %.20q", err, data)
+		t.Errorf("checking the download: error %v, data %.20q", err, data)
 	}
 	checkNoSecret(t, "the output", out, token)
 	s.checkBackend(token)
 	s.checkLogs(token)
 }
 
-// TestPipelines parses the CI configurations for GitHub and GitLab in docs/client.md, and runs
-// the steps as these services do.
+// TestPipelines parses the GitHub and GitLab CI configurations in docs/client.md and runs
+// their steps as these services would.
 func TestPipelines(t *testing.T) {
 	t.Parallel()
 	for _, b := range fenced(t, "docs/client.md", "yaml") {
@@ -107,7 +107,7 @@ func TestPipelines(t *testing.T) {
 	}
 }
 
-// pipeline returns the commands of a GitHub workflow or a GitLab job, and sets the variables
+// pipeline returns the commands of a GitHub workflow or GitLab job, preceded by the variables
 // that the service would set.
 func pipeline(t *testing.T, s *site, text, token string) string {
 	t.Helper()
@@ -150,9 +150,9 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 		for _, step := range github.Jobs["deploy"].Steps {
 			set(step.Env)
 			if strings.Contains(step.Run, "${{") {
-				t.Errorf("the script of %q contains an expression", step.Name)
+				t.Errorf("the script of step %q contains a workflow expression", step.Name)
 			}
-			// GitHub writes each step to a file and runs it with "bash -e".
+			// GitHub writes each step to a file and runs the file with "bash -e".
 			if step.Run != "" {
 				file := s.write(fmt.Sprintf("step%d.sh", script.Len()), step.Run)
 				script.WriteString("bash -e " + file + "\n")
@@ -160,10 +160,10 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 		}
 		return "set -e\n" + script.String()
 	} else if gitlabErr := decodeStrictly(text, &gitlab); gitlabErr != nil {
-		t.Fatalf("not a GitHub workflow (%v) and not a GitLab job (%v):\n%s", err, gitlabErr, text)
+		t.Fatalf("neither a GitHub workflow (%v) nor a GitLab job (%v):\n%s", err, gitlabErr, text)
 	}
 	s.env["GITLAB_CI"], s.env["MOLLYGATE_KEY"] = "true", token
-	s.write("web.hvt", unikernelImage) // from an earlier job
+	s.write("web.hvt", unikernelImage) // an artifact from an earlier job
 	set(gitlab["deploy"].Variables)
 	return "set -eo pipefail\n" + strings.Join(gitlab["deploy"].Script, "\n")
 }

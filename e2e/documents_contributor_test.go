@@ -8,25 +8,26 @@ import (
 	"testing"
 )
 
-// TestContributorPage runs the stand-in as docs/contributor.md describes, and checks that
-// everything else the page names exists. The page's other commands build and test this tree.
+// TestContributorPage runs the stand-in as described in docs/contributor.md, and checks that
+// everything else named on the page exists. The page's other commands build and test this
+// source tree.
 func TestContributorPage(t *testing.T) {
 	t.Parallel()
-	run := map[string]string{ // a command without arguments, and what runs it
+	run := map[string]string{ // from a command without arguments to what runs it
 		"go run ./cmd/firstrun": "TestReadme",
-		"go build":              "TestMain, into another directory",
+		"go build":              "TestMain, with another output directory",
 		"go run ./cmd/build":    "TestBuildShippedManifest of internal/xcaddybuild",
 		"go run ./mollymawk/mollymawktest/cmd/mollymawktest": "this test",
-		"git tag":                 "nothing: the tag would remain",
-		"scripts/release":         "nothing: it takes minutes; a release runs it",
+		"git tag":                 "nothing, because the tag would remain",
+		"scripts/release":         "nothing, because it takes minutes and every release runs it",
 		"scripts/test":            "the command that runs this test",
 		"scripts/licenses":        "scripts/test",
 		"scripts/vulnerabilities": "scripts/test",
 		"scripts/fuzz":            "scripts/test",
 		"go test ./gate":          "scripts/test",
 
-		"go test ./tokenstore/bolt": "scripts/test, in a small size",
-		"go test -C e2e":            "scripts/test, in a small size",
+		"go test ./tokenstore/bolt": "scripts/test, at a smaller size",
+		"go test -C e2e":            "scripts/test, at a smaller size",
 	}
 	var found []string // keys of run
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {
@@ -38,18 +39,18 @@ func TestContributorPage(t *testing.T) {
 					continue next
 				}
 			}
-			t.Errorf("%v: no test runs %s", b, line)
+			t.Errorf("%v: no test runs the command %s", b, line)
 		}
 	}
 	for command := range run {
 		if !strings.Contains(strings.Join(found, "\n"), command) {
-			t.Errorf("docs/contributor.md has no %q", command)
+			t.Errorf("docs/contributor.md doesn't contain the command %q", command)
 		}
 	}
 	for _, name := range found {
 		if strings.HasPrefix(name, "scripts/") {
 			if info, err := os.Stat("../" + name); err != nil || info.Mode()&0o111 == 0 {
-				t.Errorf("%s: %v; it must exist and be executable", name, err)
+				t.Errorf("%s must exist and be executable: %v", name, err)
 			}
 		}
 	}
@@ -74,10 +75,10 @@ func TestContributorPage(t *testing.T) {
 	})
 	eventually(t, "the stand-in listens", func() bool { return printed.String() != "" }, printed)
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
-		t.Errorf("page of the stand-in: status %d", status)
+		t.Errorf("getting the stand-in's page: got status %d", status)
 	}
 
-	// The test code that the page shows exists.
+	// The test code shown on the page must exist.
 	var tests strings.Builder
 	entries, err := os.ReadDir(".")
 	if err != nil {

@@ -23,6 +23,6 @@ func TestErrorsPage(t *testing.T) {
 	}
 	shown["token_id"] = tokenID(token)
 	if !reflect.DeepEqual(got, shown) {
-		t.Errorf("got\n%v\nand the page shows\n%v", got, shown)
+		t.Errorf("got refusal\n%v\nbut the page shows\n%v", got, shown)
 	}
 }

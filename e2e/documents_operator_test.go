@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// machinePrograms are stand-ins for programs of a machine with systemd, as far as the page
-// uses them. They work within the test's directory.
+// machinePrograms are stand-ins for the system programs that the page uses on a machine with
+// systemd. They work within the test's directory.
 var machinePrograms = map[string]string{
 	"systemctl": `#!/bin/sh
 set -e
@@ -33,8 +33,8 @@ esac
 	"sudo": "#!/bin/sh\n[ \"$1 $2\" = '-u caddy' ] && shift 2 && exec \"$@\"\n",
 }
 
-// TestOperatorPage installs, configures, backs up, restores and upgrades as docs/operator.md
-// describes, with a temporary directory in place of the root directory.
+// TestOperatorPage installs, configures, backs up, restores and upgrades Caddy as described in
+// docs/operator.md, with a temporary directory in place of the root directory.
 func TestOperatorPage(t *testing.T) {
 	t.Parallel()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
@@ -56,7 +56,7 @@ func TestOperatorPage(t *testing.T) {
 		}
 	}
 	c.write("pasted", backend.AddToken("alice", "gate", 24*time.Hour)+"\n")
-	c.write("etc/caddy/Caddyfile", "http://127.0.0.1:"+c.env["HTTP"]+"\n") // the package installs one
+	c.write("etc/caddy/Caddyfile", "http://127.0.0.1:"+c.env["HTTP"]+"\n") // the Caddy package installs a Caddyfile
 	inPlaceOf := func(b block) string {
 		if b.language != "caddyfile" || b.number != 1 {
 			return ""
@@ -102,16 +102,16 @@ func TestOperatorPage(t *testing.T) {
 	for _, pattern := range []string{"*Z", "*Z.journal"} {
 		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(
 			kept) != 1 {
-			t.Errorf("kept files: %q", kept)
+			t.Errorf("got kept files %q", kept)
 		}
 	}
-	// The token that was created first still opens the gate.
+	// The token that was created first must still be valid.
 	token := tokenIn(out)
 	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
 		t.Errorf("status %d: %s", status, body)
 	}
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
-		t.Errorf("the web UI: status %d", status)
+		t.Errorf("getting the web UI: got status %d", status)
 	}
 }
 
@@ -125,8 +125,8 @@ func tokenIn(out string) string {
 	return ""
 }
 
-// TestUnits checks that systemd accepts the drop-ins of docs/operator.md, and starts Caddy as
-// they configure it.
+// TestUnits checks that systemd accepts the drop-ins from docs/operator.md, and starts Caddy
+// as the drop-ins configure it.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
@@ -150,9 +150,10 @@ func TestUnits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if !strings.Contains(test.unit, test.needs) || !strings.Contains(string(page), test.placeholder) {
-				t.Fatalf("the page has no %q or no %q", test.needs, test.placeholder)
+				t.Fatalf("the page lacks %q or %q", test.needs, test.placeholder)
 			}
-			// systemd would provide a file that only the service can read, or a variable.
+			// systemd would provide either a file that only the service can read, or an
+			// environment variable.
 			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk",
 				"MOLLYMAWK_TOKEN": upstream})
 			if name == "credential" {
@@ -166,7 +167,7 @@ func TestUnits(t *testing.T) {
 				t.Errorf("status %d: %s", status, body)
 			}
 			checkNoSecret(t, "the journal", c.output.String(), upstream)
-			// The page warns of this.
+			// The page warns that --environ shows environment variables.
 			out, _ := c.command("run", "--environ", "--config", c.path("missing")).CombinedOutput()
 			if shown := strings.Contains(string(out), upstream); shown != (name == "environment") {
 				t.Errorf("--environ shows the upstream token: %v", shown)
@@ -175,8 +176,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestBackupUnits runs the backup that docs/operator.md starts by a timer. Instead of another
-// machine, the backup is sent to a directory.
+// TestBackupUnits runs the backup service that a timer starts in docs/operator.md. It sends
+// the backup to a directory instead of another machine.
 func TestBackupUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
@@ -198,11 +199,11 @@ func TestBackupUnits(t *testing.T) {
 	script := "set -e\n"
 	for line := range strings.Lines(service) {
 		if command, ok := strings.CutPrefix(line, "ExecStart="); ok {
-			// As systemd does: %% is a percent sign, $$ a dollar sign.
+			// In systemd units, %% is an escaped percent sign and $$ an escaped dollar sign.
 			script += strings.NewReplacer("%%", "%", "$$", "$", "/usr/bin/caddy", "caddy").Replace(command)
 		}
 	}
-	for range 2 { // on the second day, the file exists
+	for range 2 { // on the second day, the backup file already exists
 		if out, err := c.bash(script); err != nil || !strings.Contains(out, "0 problems") {
 			t.Fatalf("%v:\n%s\nof\n%s", err, out, script)
 		}
@@ -212,16 +213,16 @@ func TestBackupUnits(t *testing.T) {
 		t.Fatal("no backup was sent")
 	}
 	if out, err := c.command("api-token", "check", backups[0]).CombinedOutput(); err != nil {
-		t.Errorf("checking the sent backup: %v: %s", err, out)
+		t.Errorf("checking the backup that was sent: %v: %s", err, out)
 	}
 }
 
-// verifyBackupUnits runs systemd-analyze, if available, on the service and its timer.
+// verifyBackupUnits runs systemd-analyze, if available, on the backup service and its timer.
 func verifyBackupUnits(t *testing.T, service, timer string) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Log("no systemd-analyze on this machine: units not verified")
+		t.Log("units not verified because systemd-analyze isn't installed")
 		return
 	}
 	dir := t.TempDir()
@@ -243,7 +244,7 @@ func verifyUnits(t *testing.T, dropIns ...string) {
 	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Log("no systemd-analyze on this machine: units not verified")
+		t.Log("units not verified because systemd-analyze isn't installed")
 		return
 	}
 	for _, dropIn := range dropIns {

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// parsedOptions returns the option names that the Caddyfile parsers of caddymodule accept: all
-// switch cases of functions that take a Dispenser.
+// parsedOptions returns the option names that caddymodule's Caddyfile parsers accept. These
+// are all switch cases in functions that take a Dispenser.
 func parsedOptions(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../caddymodule/*.go")
@@ -40,7 +40,7 @@ func parsedOptions(t *testing.T) []string {
 	return slices.Sorted(maps.Keys(words))
 }
 
-// addCases adds the string cases of a function's switches.
+// addCases adds the string cases of a function's switch statements.
 func addCases(t *testing.T, function *ast.FuncDecl, words map[string]bool) {
 	t.Helper()
 	ast.Inspect(function, func(node ast.Node) bool {
@@ -94,11 +94,11 @@ func TestOptions(t *testing.T) {
 	}
 	_, reference, _ := strings.Cut(string(page), "## Options")
 	reference, _, _ = strings.Cut(reference, "### Placeholders")
-	// The options of a route have no row of their own.
+	// Route options don't have rows of their own.
 	reference = strings.Replace(reference, "may hold `upload` and `websocket`", "| `upload` | `websocket`", 1)
 	for _, option := range options {
 		if !regexp.MustCompile("\\| `" + option + "\\b").MatchString(reference) {
-			t.Errorf("docs/operator.md has no row for the option %s", option)
+			t.Errorf("docs/operator.md has no table row for the option %s", option)
 		}
 		word := regexp.MustCompile(`(?m)^[\t #]*` + option + `\b`)
 		if !word.MatchString(examples.String()) {
@@ -115,7 +115,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestExampleInFull validates Caddyfile.example with all commented-out options enabled.
+// TestExampleInFull validates Caddyfile.example with every commented-out option enabled.
 func TestExampleInFull(t *testing.T) {
 	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")

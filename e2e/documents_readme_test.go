@@ -18,7 +18,8 @@ func TestReadme(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
 	c.shell()
-	// This is the same as "go run", which leaves a process behind when it is killed.
+	// Build and run the program instead of using "go run", which leaves a child process behind
+	// when killed.
 	firstRun := c.path("firstrun")
 	if out, err := exec.Command("go", "build", "-C", "..", raceFlag, "-o", firstRun,
 		"./cmd/firstrun").CombinedOutput(); err != nil {
@@ -42,16 +43,16 @@ func TestReadme(t *testing.T) {
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGINT)
 		if err := command.Wait(); err != nil {
-			t.Errorf("the first run exited with %v", err)
+			t.Errorf("firstrun exited with error %v", err)
 		}
 	})
-	eventually(t, "the first run says how to stop it",
+	eventually(t, "firstrun prints how to stop it",
 		func() bool { return strings.Contains(printed.String(), "Press Ctrl-C to stop.") }, c.output)
 
 	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
 	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())
-	// curl and browsers resolve keys.localhost to this machine, as the output says. Another
-	// terminal may not have CADDY_ADMIN.
+	// As the output says, curl and browsers resolve keys.localhost to this machine.
+	// CADDY_ADMIN may not be set in another terminal.
 	for _, line := range regexp.MustCompile(`(?m)^  (curl .*|go run .*)$`).FindAllStringSubmatch(printed.String(), -1) {
 		shown := strings.Replace(line[1], "go run ./cmd/mollygate", "caddy", 1)
 		if out, err := c.bash("unset CADDY_ADMIN; " + strings.Replace(shown, "curl ", "curl -sS --fail-with-body ",
@@ -63,8 +64,8 @@ func TestReadme(t *testing.T) {
 	c.write("web.hvt", unikernelImage)
 	c.env["MOLLYGATE_KEY"] = token
 	out, err := c.bash(commands(t, "README.md", nil,
-		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "it is running"},
-		change{"scripts/test", ": scripts/test", "this test is part of it"},
+		change{"go run ./cmd/firstrun", ": go run ./cmd/firstrun", "firstrun is already running"},
+		change{"scripts/test", ": scripts/test", "scripts/test runs this test"},
 		change{"https://molly.example.com", c.url(""), "the site has another address"},
 		change{"http://localhost:8080", c.url(""), "the gate uses another port"},
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
@@ -78,7 +79,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, secret := range []string{admin, token} {
-		checkNoSecret(t, "the log of the first run", string(log), secret)
+		checkNoSecret(t, "firstrun's log", string(log), secret)
 	}
 }
 
@@ -91,7 +92,7 @@ func TestReadmePictures(t *testing.T) {
 	}
 	pictures := regexp.MustCompile(`docs/[a-z-]+\.png`).FindAllString(string(page), -1)
 	if len(pictures) != 2 {
-		t.Errorf("the README has the pictures %q, want one light and one dark", pictures)
+		t.Errorf("the README has pictures %q, want one light and one dark", pictures)
 	}
 	for _, path := range pictures {
 		content, err := os.ReadFile("../" + path)
@@ -99,7 +100,7 @@ func TestReadmePictures(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(content) > 150_000 {
-			t.Errorf("%s has %d bytes, more than 150,000", path, len(content))
+			t.Errorf("%s has %d bytes, want at most 150,000", path, len(content))
 		}
 		if config, err := png.DecodeConfig(bytes.NewReader(content)); err != nil || config.Width != 1280 {
 			t.Errorf("%s: width %d, %v; want a PNG with a width of 1280", path, config.Width, err)

@@ -16,14 +16,15 @@ import (
 	markdown "github.com/yuin/goldmark/text"
 )
 
-// The fenced blocks of every page are tested: a test named after the page runs those in sh and
-// loads those in caddyfile. New blocks are included automatically. What can't be run is listed
-// in the test's leftOut, with the reason.
+// Every page's fenced code blocks are tested: a test named after the page runs the sh blocks
+// and loads the caddyfile blocks. Tests pick up new blocks automatically. A test's leftOut
+// lists blocks that can't run, with the reasons.
 
-// block is a fenced block of a page.
+// block is a fenced code block on a page.
 type block struct {
 	page, language, text string
-	// number counts the page's blocks in this language, from 1.
+	// number is the block's position among the page's blocks in the same language, starting at
+	// 1.
 	number int
 }
 
@@ -31,7 +32,7 @@ func (b block) String() string {
 	return fmt.Sprintf("%s, block %d of %s", b.page, b.number, b.language)
 }
 
-// pages returns all pages, by their paths from the root of the repository.
+// pages returns the text of all pages, keyed by path relative to the repository root.
 func pages(t *testing.T) []string {
 	t.Helper()
 	docs, err := filepath.Glob("../docs/*.md")
@@ -45,7 +46,7 @@ func pages(t *testing.T) []string {
 	return names
 }
 
-// blocks returns all fenced blocks of a page in order.
+// blocks returns all fenced code blocks on a page in order.
 func blocks(t *testing.T, page string) (found []block) {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join("..", page))
@@ -68,17 +69,17 @@ func blocks(t *testing.T, page string) (found []block) {
 	return found
 }
 
-// fenced returns the fenced blocks of a page in a language.
+// fenced returns a page's fenced code blocks in the given language.
 func fenced(t *testing.T, page, language string) []block {
 	t.Helper()
 	return slices.DeleteFunc(blocks(t, page), func(b block) bool { return b.language != language })
 }
 
-// TestDocuments lists which test covers which blocks, and fails for blocks that no test
-// covers.
+// TestDocuments lists which test covers which code blocks, and fails if a block isn't covered
+// by any test.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	tests := map[string]string{ // by page and language
+	tests := map[string]string{ // keyed by page and language
 		"README.md sh":               "TestReadme",
 		"docs/admin.md sh":           "TestAdminPage",
 		"docs/admin.md json":         "TestAdminPage",
@@ -98,8 +99,8 @@ func TestDocuments(t *testing.T) {
 		for _, b := range blocks(t, page) {
 			key := page + " " + b.language
 			switch used[key] = true; {
-			case b.language == "": // not code to run: header examples, diagrams
-			case b.language == "caddyfile": // TestCaddyfiles covers them all
+			case b.language == "": // header examples and diagrams, which can't run
+			case b.language == "caddyfile": // all covered by TestCaddyfiles
 			case tests[key] == "":
 				t.Errorf("no test covers %v:\n%s", b, b.text)
 			}
@@ -107,16 +108,16 @@ func TestDocuments(t *testing.T) {
 	}
 	for key, name := range tests {
 		if !used[key] {
-			t.Errorf("%s covers %s, but there is no such block", name, key)
+			t.Errorf("%s covers %s, but no such block exists", name, key)
 		}
 	}
 }
 
 // TestCaddyfiles completes and validates every Caddyfile fragment on every page, and checks
-// that it is formatted as caddy fmt would.
+// that caddy fmt wouldn't change it.
 func TestCaddyfiles(t *testing.T) {
 	t.Parallel()
-	leftOut := map[string]string{ // by a line
+	leftOut := map[string]string{ // keyed by a line of the block
 		"rate_limit {":           "needs the plugin caddy-ratelimit",
 		"on token.expiring exec": "needs the plugin caddy-events-exec",
 	}
@@ -155,8 +156,8 @@ func TestCaddyfiles(t *testing.T) {
 	}
 }
 
-// wholeCaddyfile returns a Caddyfile with the parts that a fragment omits: the store, the
-// site, the directive.
+// wholeCaddyfile returns a complete Caddyfile, adding the parts that a fragment omits: the
+// store, the site and the directive.
 func wholeCaddyfile(fragment string) string {
 	first, _, _ := strings.Cut(fragment, " ")
 	switch {
@@ -173,13 +174,13 @@ func wholeCaddyfile(fragment string) string {
 	return fragment
 }
 
-// change is a text that a test replaces on a page, and the reason. If new is empty, the text
-// is removed.
+// change is a replacement that a test makes in a page's commands, with the reason. If new is
+// empty, the test removes the old text.
 type change struct{ old, new, why string }
 
-// commands joins the command blocks of a page into a bash script that prints the number of
-// each block, so that a failure can be located. inPlaceOf may return commands for other
-// blocks. Every change must match.
+// commands joins a page's command blocks into a bash script, which prints each block's number
+// to help locate failures. inPlaceOf may return commands to run in place of other blocks.
+// Every change must match the page.
 func commands(t *testing.T, page string, inPlaceOf func(block) string, changes ...change) string {
 	t.Helper()
 	var script strings.Builder
@@ -194,15 +195,15 @@ func commands(t *testing.T, page string, inPlaceOf func(block) string, changes .
 	all := script.String()
 	for _, change := range changes {
 		if !strings.Contains(all, change.old) {
-			t.Errorf("%s has no %q, which the test changes because %s", page, change.old, change.why)
+			t.Errorf("%s doesn't contain %q, which the test changes because %s", page, change.old, change.why)
 		}
 		all = strings.ReplaceAll(all, change.old, change.new)
 	}
 	return all
 }
 
-// shell prepares the directory for a page's commands: this Caddy is the first "caddy" in the
-// path, and its admin endpoint is a socket in the directory.
+// shell prepares the directory for a page's commands. It makes c the first "caddy" in PATH,
+// and its admin endpoint a socket in the directory.
 func (c *caddy) shell() {
 	c.t.Helper()
 	c.env["CADDY_ADMIN"] = "unix/" + c.path("admin.sock")
@@ -215,11 +216,11 @@ func (c *caddy) shell() {
 	}
 }
 
-// bash runs a script in this Caddy's directory and environment and returns its output. Call
-// stopAtEnd if it starts Caddy.
+// bash runs a script in this Caddy's directory and environment and returns its output. If the
+// script starts Caddy, call stopAtEnd.
 func (c *caddy) bash(script string) (string, error) {
 	c.t.Helper()
-	// "caddy start" would keep a pipe open, so this is a file.
+	// Write the output to a file, because "caddy start" would keep a pipe open.
 	out, err := os.Create(c.path("output"))
 	if err != nil {
 		c.t.Fatal(err)
@@ -233,16 +234,17 @@ func (c *caddy) bash(script string) (string, error) {
 	return string(written), errors.Join(err, readErr)
 }
 
-// stopAtEnd stops a Caddy that a script started, at the end of the test.
+// stopAtEnd stops the Caddy process that a script started when the test ends.
 func (c *caddy) stopAtEnd() {
 	c.t.Cleanup(func() {
-		if out, err := c.bash("caddy stop"); err != nil && !c.t.Failed() { // it may not have been started
+		// After a failure, the script may not have started Caddy.
+		if out, err := c.bash("caddy stop"); err != nil && !c.t.Failed() {
 			c.t.Errorf("stopping Caddy: %v\n%s", err, out)
 		}
 	})
 }
 
-// redacted returns a command's output without the secrets of tokens.
+// redacted returns a command's output with token secrets removed.
 func redacted(out string) string {
 	return regexp.MustCompile(`(mm[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+`).ReplaceAllString(out, "$1…")
 }

@@ -40,7 +40,7 @@ const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHo
 	}
 }`
 
-// curlProtocols are curl's arguments for each protocol, and whether it uses TLS.
+// curlProtocols holds curl's arguments for each protocol, and whether the protocol uses TLS.
 var curlProtocols = map[string]struct {
 	args   []string
 	secure bool
@@ -53,7 +53,7 @@ var curlProtocols = map[string]struct {
 	"HTTP/2":             {[]string{"--http2"}, true},
 }
 
-// downloadBy downloads a block over a protocol.
+// downloadBy downloads a block over the given protocol.
 func (s *site) downloadBy(t *testing.T, protocol, token, body string) (exit int, status string, file []byte) {
 	t.Helper()
 	p := curlProtocols[protocol]
@@ -65,9 +65,9 @@ func (s *site) downloadBy(t *testing.T, protocol, token, body string) (exit int,
 		append([]string{"--insecure", "--resolve", host + ":127.0.0.1"}, p.args...)...)
 }
 
-// TestShortDownloadProtocols checks that no client takes a download that ends early for a
-// complete one. An HTTP/1.0 client, such as a proxy, takes the end of the connection for the
-// end of the response, so the gate resets its connection.
+// TestShortDownloadProtocols checks that no client mistakes a truncated download for a
+// complete one. An HTTP/1.0 client, such as a proxy, treats the end of the connection as the
+// end of the response, so the gate resets the connection.
 func TestShortDownloadProtocols(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, downloadSite, mollymawktest.Options{})
@@ -89,14 +89,15 @@ func TestShortDownloadProtocols(t *testing.T) {
 	}
 }
 
-// TestShortDownloadHTTP3 is TestShortDownloads for HTTP/3, which not every curl supports.
+// TestShortDownloadHTTP3 is TestShortDownloads for HTTP/3, which some curl builds don't
+// support.
 func TestShortDownloadHTTP3(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, downloadSite, mollymawktest.Options{})
 	s.waitForCertificates(downloadSite)
 	token := s.token("--preset", "backup")
 	s.backend.AddBlock("alice", "default", "data", 2, randomBytes(2<<20))
-	// The transport drops connections on which a stream broke without closing them.
+	// After a stream breaks, the transport drops the connection without closing it.
 	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
 		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
 		if err == nil {
@@ -130,7 +131,7 @@ func TestShortDownloadHTTP3(t *testing.T) {
 	}
 }
 
-// TestBrokenDownload breaks the backend's connection after a whole number of MiB.
+// TestBrokenDownload breaks the backend connection after a whole number of MiB.
 func TestBrokenDownload(t *testing.T) {
 	t.Parallel()
 	sent := 2 << 20
@@ -158,7 +159,8 @@ func TestBrokenDownload(t *testing.T) {
 	}
 }
 
-// downloadBackend accepts every instance, and uses response to handle downloads.
+// downloadBackend returns a backend that accepts every instance and handles downloads with
+// response.
 func downloadBackend(t *testing.T, response http.HandlerFunc) *goBackend {
 	t.Helper()
 	return newGoBackend(t, map[string]http.HandlerFunc{"": func(w http.ResponseWriter, r *http.Request) {
@@ -170,8 +172,8 @@ func downloadBackend(t *testing.T, response http.HandlerFunc) *goBackend {
 	}})
 }
 
-// TestDownloadStalls ends a token, or the client, while a download waits for the response to
-// the gate's probe, for the first byte, or for more bytes.
+// TestDownloadStalls ends the token, or disconnects the client, while a download waits for the
+// response to the gate's probe, for the first byte, or for more bytes.
 func TestDownloadStalls(t *testing.T) {
 	t.Parallel()
 	for stage, sent := range map[string]string{"probe": "", "head": "", "part": "part"} {
@@ -237,8 +239,8 @@ func TestDownloadStalls(t *testing.T) {
 	}
 }
 
-// beginDownload sends the status and error code of the response on the channel, or "broken" if
-// it is incomplete.
+// beginDownload starts a download. The returned channel receives the status and error code of
+// the response, or "broken" if the response is incomplete.
 func beginDownload(ctx context.Context, t *testing.T, url, token, level string) <-chan string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
@@ -271,7 +273,7 @@ func beginDownload(ctx context.Context, t *testing.T, url, token, level string) 
 }
 
 // TestSharedProbes checks that simultaneous calls for the same instance share one probe, and
-// that the probe has its own path, even if handlers after the gate rewrite the path.
+// that the probe keeps its own path even if handlers after the gate rewrite paths.
 func TestSharedProbes(t *testing.T) {
 	t.Parallel()
 	const calls = 20
@@ -300,7 +302,7 @@ func TestSharedProbes(t *testing.T) {
 	all.Wait()
 	seen := backend.requests()
 	if len(seen) > calls/2 {
-		t.Errorf("%d calls made %d probes", calls, len(seen))
+		t.Errorf("%d calls caused %d probes, want 1", calls, len(seen))
 	}
 	for _, request := range seen {
 		if request.target != "/base/api/unikernel/console?instance=default&unikernel=-" {

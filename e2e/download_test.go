@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// randomBytes returns n incompressible bytes.
+// randomBytes returns n random, incompressible bytes.
 func randomBytes(n int) []byte {
 	random := rand.NewChaCha8([32]byte{17})
 	data := make([]byte, n)
@@ -25,14 +25,14 @@ func randomBytes(n int) []byte {
 	return data
 }
 
-// download downloads a block with curl. It returns curl's exit status, the status of the
-// response, and the file.
+// download downloads a block with curl. It returns curl's exit status, the response status,
+// and the file's content.
 func (s *site) download(t *testing.T, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	return downloadFrom(t, s.url(""), token, body, args...)
 }
 
-// downloadFrom is download from an origin other than the plain site.
+// downloadFrom is like download, but with an origin other than the plain site.
 func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "block")
@@ -44,7 +44,7 @@ func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exi
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	file, _ = os.ReadFile(name) // absent if nothing was written
+	file, _ = os.ReadFile(name) // curl creates no file if it receives no data
 	return exit, string(out), file
 }
 
@@ -58,8 +58,8 @@ func code(body []byte) string {
 	return problem.Code
 }
 
-// TestShortDownloads checks that no client takes a download that ends early for a complete
-// one. Mollymawk ends most downloads early without an error.
+// TestShortDownloads checks that no client mistakes a truncated download for a complete one.
+// Mollymawk truncates most downloads without reporting an error.
 func TestShortDownloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -86,7 +86,7 @@ func TestShortDownloads(t *testing.T) {
 				short++
 			}
 		}
-		t.Logf("%s: %d of 50 downloads ended early after a 200 response; none with exit status 0", name, short)
+		t.Logf("%s: %d of 50 downloads ended early after a 200 response, none with exit status 0", name, short)
 		for want, tt := range map[string]struct {
 			faults mollymawktest.Faults
 			block  string
@@ -113,7 +113,8 @@ func TestShortDownloads(t *testing.T) {
 	}
 }
 
-// TestDownloadLevels checks that the gate compresses downloads, because Mollymawk can't.
+// TestDownloadLevels checks that the gate compresses downloads itself, because Mollymawk
+// can't.
 func TestDownloadLevels(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -141,14 +142,14 @@ func TestDownloadLevels(t *testing.T) {
 			}
 		}
 		if !bytes.Equal(got, data) {
-			t.Errorf("level %d: wrong data, %d bytes", level, len(got))
+			t.Errorf("level %d: got %d bytes of wrong data", level, len(got))
 		}
 	}
 	// Mollymawk's own page sends this request.
 	status, _, body := curl(t, "-H", "Cookie: "+session, "-d", strings.TrimSuffix(downloadBody("v1", "0"), "}")+
 		`,"molly_csrf":"`+csrf+`"}`, s.url("/api/block/download"))
 	if status != http.StatusOK || body != string(data) {
-		t.Errorf("by cookie: status %d, %d bytes", status, len(body))
+		t.Errorf("by cookie: got status %d and %d bytes", status, len(body))
 	}
 	for _, request := range s.backend.Requests() {
 		if strings.HasSuffix(request.Target, "/download") &&
@@ -186,8 +187,8 @@ func TestDownloadLevels(t *testing.T) {
 }
 
 // TestUnknownInstance checks that the gate probes an instance before a download, because a
-// download from an unknown instance crashes Mollymawk, and that it remembers the result for a
-// while.
+// download from an unknown instance crashes Mollymawk. It also checks that the gate caches the
+// result for a while.
 func TestUnknownInstance(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// tokenEvents returns a token's events in order: each name with the token's name and the
-// actor. Caddy logs every event at debug level.
+// tokenEvents returns a token's events in order, each as the event name, the token name and
+// the actor. Caddy logs every event at the debug level.
 func (s *site) tokenEvents(id string) (events []string) {
 	s.t.Helper()
 	for line := range strings.Lines(s.output.String()) {
@@ -72,20 +72,20 @@ func TestEvents(t *testing.T) {
 		"revoked ci by caddy-admin", "used_after_revoke ci"}
 	s.eventually("the events are emitted", func() bool { return len(s.tokenEvents(id)) >= len(want) })
 
-	// The expiry of a token while Caddy doesn't run is reported by the next process.
+	// If a token expires while Caddy isn't running, the next process reports the expiry.
 	ending := s.mint(map[string]any{"name": "ending", "preset": "read", "expires_in": 1})
 	end := time.Now().Add(time.Second)
 	secrets = append(secrets, ending)
 	s.stop()
 	s.eventually("the token has expired", func() bool { return time.Now().After(end) })
 	s.start(plainSite)
-	s.eventually("the expiry is emitted", func() bool {
+	s.eventually("the expiry event is emitted", func() bool {
 		got := s.tokenEvents(tokenID(ending))
 		return slices.Equal(got, []string{"created ending by caddy-admin", "expired ending"})
 	})
 	command("delete", id, "--yes")
 	want = append(want, "deleted ci by caddy-admin")
-	s.eventually("the deletion is emitted", func() bool { return len(s.tokenEvents(id)) >= len(want) })
+	s.eventually("the deletion event is emitted", func() bool { return len(s.tokenEvents(id)) >= len(want) })
 	if got := s.tokenEvents(id); !slices.Equal(got, want) {
 		t.Errorf("got events %q, want %q", got, want)
 	}

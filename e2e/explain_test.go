@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// twoGates is a site with two different gates. They share scopes and paths, but the same path
-// needs different scopes. Only the first gate has a route table.
+// twoGates is a site with two different gates. They share scopes and paths, but require
+// different scopes for the same path. Only the first gate has a route table.
 var twoGates = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
 			route GET /custom/*/report custom:read
 			failure_limit off`, 1) + `
@@ -86,17 +86,17 @@ func TestExplainIsTrue(t *testing.T) {
 		explained := s.explain(question)
 		status, code := s.ask(host, method, target, tokens[name])
 		if explained.Gate != gates[host] || explained.Code != code || (code != "ok" && explained.Status != status) {
-			t.Fatalf("%s %s at %s with %q: explained as %d %s at %q, but was %d %s", method, target, host, name,
-				explained.Status, explained.Code, explained.Gate, status, code)
+			t.Fatalf("%s %s at %s with %q: the explanation is %d %s at %q, but the response was %d %s",
+				method, target, host, name, explained.Status, explained.Code, explained.Gate, status, code)
 		}
 		outcomes[code]++
 
-		// Without a gate in the question, the explanation covers every gate that knows as much
-		// about the route and decides differently.
+		// If the question names no gate, the explanation covers every gate that matches the
+		// route equally well and decides differently.
 		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
 			if one.Gate == gates[host] && one.Code != code {
-				t.Fatalf("%s %s at %s with %q: explained as %s among other gates, but was %s", method, target, host,
-					name, one.Code, code)
+				t.Fatalf("%s %s at %s with %q: the explanation is %s among other gates, but the response was %s",
+					method, target, host, name, one.Code, code)
 			}
 		}
 		if len(anywhere.OtherGates) > 0 {
@@ -104,7 +104,7 @@ func TestExplainIsTrue(t *testing.T) {
 		}
 	}
 	if differed == 0 {
-		t.Error("the gates never differed")
+		t.Error("the two gates never decided differently")
 	}
 	for _, code := range []string{
 		"ok", "insufficient_scope", "ip_denied", "not_yet_valid", "wrong_kind", "unknown_token", "malformed_token",
@@ -117,20 +117,20 @@ func TestExplainIsTrue(t *testing.T) {
 	}
 	t.Logf("outcomes: %v", outcomes)
 
-	// Explaining changes no counts.
+	// Explanations must not change counts.
 	allowed, denied := s.usage(tokens["list"])
 	for range 50 {
 		s.explain(map[string]string{"token": tokens["list"], "method": "GET", "path": "/api/unikernels"})
 		s.explain(map[string]string{"token": tokens["list"], "method": "POST", "path": "/api/unikernel/create"})
 	}
 	if a, d := s.usage(tokens["list"]); a != allowed || d != denied {
-		t.Errorf("usage was %d and %d, now %d and %d", allowed, denied, a, d)
+		t.Errorf("usage was %d allowed and %d denied, is now %d and %d", allowed, denied, a, d)
 	}
 	s.checkLogs(tokens["all"], tokens["list"], tokens["admin"])
 }
 
 // ask sends a request unchanged and returns the gate's error code, or "ok" if the gate allowed
-// it.
+// the request.
 func (s *site) ask(host, method, target, token string) (status int, code string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
@@ -167,7 +167,7 @@ type explained struct {
 	OtherGates []atGate `json:"other_gates"`
 }
 
-// atGate is the outcome of a request at one gate.
+// atGate is the outcome of a request at a single gate.
 type atGate struct {
 	Gate    string
 	Allowed bool

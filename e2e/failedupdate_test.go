@@ -6,7 +6,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestFailedUpdate checks what docs/client.md says about failed updates.
+// TestFailedUpdate verifies what docs/client.md says about failed updates.
 func TestFailedUpdate(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{Jobs: []string{"website"}})
@@ -28,7 +28,7 @@ func TestFailedUpdate(t *testing.T) {
 	status, _, body := curl(t, append(append(bearer(token), update("website", `"nowhere"`)...),
 		s.url("/api/unikernel/update"))...)
 	if status != 500 {
-		t.Errorf("liveliness: %d %s", status, body)
+		t.Errorf("checking liveliness: got status %d: %s", status, body)
 	}
 	running(1)
 	_, members := s.expectProblem(t, token, "/api/unikernel/update", 502, "backend_error", update("unknown", "null")...)

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// libfaketime can't change the clock of a Go program, which doesn't read it through the C
-// library, and a test must not set the machine's clock. Instead, this test builds a Caddy with
-// two changes in package tokenstore: the clock is shifted by the duration that a file
-// contains, and old records are pruned every 100 ms instead of every hour.
+// libfaketime can't change a Go program's clock, because Go doesn't read the clock through the
+// C library, and a test must not set the machine's clock. Instead, this test builds Caddy with
+// two changes to package tokenstore: a file contains the duration by which to shift the clock,
+// and old records are pruned every 100 ms instead of every hour.
 
-// shiftedClock is added to package tokenstore.
+// shiftedClock is the code added to package tokenstore.
 const shiftedClock = `package tokenstore
 
 import (
@@ -35,7 +35,7 @@ func shiftedNow() time.Time {
 }
 `
 
-// shifted builds that Caddy once and returns its path.
+// shifted builds Caddy with a shifted clock once and returns the executable's path.
 var shifted = sync.OnceValues(func() (name string, err error) {
 	dir := filepath.Dir(binary)
 	tree, err := filepath.Abs("..")
@@ -83,8 +83,8 @@ var shifted = sync.OnceValues(func() (name string, err error) {
 	return name, nil
 })
 
-// records are the records that a wrong clock must not change: the audit log, and the history
-// and counts of a token.
+// records holds what a wrong clock must not change: the audit log, and a token's history and
+// counts.
 type records struct {
 	audit           []string
 	history         map[string]uint64
@@ -93,13 +93,13 @@ type records struct {
 
 const day = 24 * time.Hour
 
-// clockJumps are the errors of the clock.
+// clockJumps are the amounts by which the test shifts the clock.
 var clockJumps = []time.Duration{3 * 365 * day, -day, 400 * day, -20 * 365 * day, 40 * 365 * day, -time.Hour,
 	26 * time.Hour}
 
 // faultClock sets the clock forward and back while clients use tokens, and kills Caddy in
-// between. Nothing is pruned, and no invalid token is accepted. After the clock has been
-// corrected and accepted, everything is as before.
+// between. Caddy must not prune anything or accept an invalid token. Once the clock has been
+// corrected and accepted, everything must be as before.
 func faultClock(f *fault) {
 	program, err := shifted()
 	if err != nil {
@@ -111,7 +111,7 @@ func faultClock(f *fault) {
 	site := strings.Replace(countingSite, "account default\n", "account default\n\t\tmax_lifetime unlimited\n", 1)
 	set := func(shift time.Duration) {
 		f.Helper()
-		// By rename, so that Caddy never reads a partial file.
+		// Rename the file into place, so that Caddy never reads a partial file.
 		if err := os.Rename(c.write("shift.new", shift.String()), c.path("shift")); err != nil {
 			f.Fatal(err)
 		}
@@ -119,14 +119,14 @@ func faultClock(f *fault) {
 	set(0)
 	c.start(site)
 	tokens := makeCounted(c)[:20]
-	for _, n := range tokens { // these never expire
+	for _, n := range tokens { // these tokens never expire
 		n.token = c.token("--scope", "test:allowed", "--expires-in", "never")
 	}
 	good := c.token("--scope", "test:allowed", "--quota", "1000/day", "--rate-limit", "1000/1h")
 	dead := map[string]string{}
 	for _, way := range []string{"deleted", "revoked", "disabled", "rotated", "expired"} {
 		dead[way] = c.token("--scope", "test:allowed")
-		c.wantStatus("a token before it is "+way, dead[way], http.StatusOK)
+		c.wantStatus("a token that isn't yet "+way, dead[way], http.StatusOK)
 		c.withdraw(dead[way], way)
 	}
 	dead["not valid yet"] = c.token("--scope", "test:allowed", "--not-before",
@@ -193,10 +193,10 @@ func faultClock(f *fault) {
 		answeredMore(c, tokens, 500)
 		begins := dead["not valid yet"]
 		if jump > 60*day {
-			delete(dead, "not valid yet") // now it is valid
+			delete(dead, "not valid yet") // the token is now valid
 		}
 		set(jump)
-		when := fmt.Sprintf("with a clock that is %s wrong", jump)
+		when := fmt.Sprintf("with a clock that is wrong by %s", jump)
 		mark := c.logMark()
 		switch {
 		case jump > day:
@@ -208,7 +208,7 @@ func faultClock(f *fault) {
 					strings.Contains(c.healthWarning(), "behind")
 			})
 		}
-		answeredMore(c, tokens, 500) // meanwhile Caddy prunes old records
+		answeredMore(c, tokens, 500) // Caddy prunes old records meanwhile
 		allDead(when)
 		if f.random.IntN(2) == 0 {
 			stop()
@@ -219,7 +219,7 @@ func faultClock(f *fault) {
 		}
 		set(0)
 		answeredMore(c, tokens, 500)
-		allDead("after a clock that was " + jump.String() + " wrong")
+		allDead("after a clock that was wrong by " + jump.String())
 		if _, stderr, code := c.run("api-token", "clock", "accept", "--yes"); code != 0 {
 			f.Errorf("exit code %d: %s", code, stderr)
 		}
@@ -229,10 +229,10 @@ func faultClock(f *fault) {
 		dead["not valid yet"] = begins
 		allDead("after the clock was accepted")
 		if after := look(); !reflect.DeepEqual(after, before) {
-			f.Errorf("after a clock that was %s wrong: %+v, want %+v", jump, after, before)
+			f.Errorf("after a clock that was wrong by %s: got records %+v, want %+v", jump, after, before)
 		}
 		if id, replayed := create(); id != once || !replayed {
-			f.Errorf("after a clock that was %s wrong: a repeated request created token %s, want %s", jump, id, once)
+			f.Errorf("after a clock that was wrong by %s: a repeated request created token %s, want %s", jump, id, once)
 		}
 		c.wantStatus("a token", good, http.StatusOK)
 		before = look()
@@ -244,11 +244,11 @@ func faultClock(f *fault) {
 	c.restart(site)
 	allDead("at the end")
 	if got := settled(c, tokens); got != last {
-		f.Errorf("after a kill %d requests are counted, want %d", got, last)
+		f.Errorf("after a kill: counted %d requests, want %d", got, last)
 	}
 }
 
-// settled checks the totals of tokens and returns their sum. It doesn't check the history,
+// settled checks the tokens' totals and returns their sum. It doesn't check the history,
 // because a wrong clock spreads counts over several days.
 func settled(c *caddy, tokens []*counted) (sum uint64) {
 	c.t.Helper()

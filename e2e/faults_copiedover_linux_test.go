@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// copiesOver are the ways in which programs overwrite a file with another one.
+// copiesOver are the ways in which programs overwrite one file with another.
 var copiesOver = map[string]func(from, to string) error{
 	"cp": func(from, to string) error { return exec.Command("cp", from, to).Run() },
-	// As rsync --inplace and dd conv=notrunc do.
+	// This is what rsync --inplace and dd conv=notrunc do.
 	"in place": func(from, to string) error {
 		source, err := os.Open(from)
 		if err != nil {
@@ -31,9 +31,10 @@ var copiesOver = map[string]func(from, to string) error{
 	},
 }
 
-// churnStore creates and deletes many tokens, so that the store's file has free pages. Then it
-// takes a backup and revokes tokens. It returns the revoked tokens and a valid one. The store
-// hardly grows in between, so that the backup isn't recognizable by a smaller size.
+// churnStore creates and deletes many tokens to leave free pages in the store's file. Then it
+// takes a backup and revokes tokens. It returns the revoked tokens and a valid one. Because of
+// the free pages, the store hardly grows after the backup, so the backup can't be recognized
+// by a smaller size.
 func (c *caddy) churnStore(backup string, tokens []*counted) (revoked []string, good string) {
 	c.t.Helper()
 	deleted := make([]string, 200)
@@ -57,15 +58,15 @@ func (c *caddy) churnStore(backup string, tokens []*counted) (revoked []string, 
 	return revoked, good
 }
 
-// faultCopiedOver copies an old backup over the store of a running Caddy. No token that was
-// revoked after the backup is ever accepted, changes are refused with an error that names the
-// file, and healthz fails. After the backup is restored as operator.md describes, Caddy
+// faultCopiedOver copies an old backup over a running Caddy's store. Caddy must never accept a
+// token that was revoked after the backup, must refuse changes with an error that names the
+// file, and must fail healthz. Once the backup is restored as described in operator.md, Caddy
 // starts.
 func faultCopiedOver(f *fault) {
 	for range f.size(1, 10) {
 		for name, copyOver := range copiesOver {
 			f.Run(name, func(t *testing.T) { copyOverRunning(t, copyOver, false) })
-			// After a restart, no token is in memory.
+			// After a restart, Caddy has no tokens in memory.
 			f.Run(name+", after a restart", func(t *testing.T) { copyOverRunning(t, copyOver, true) })
 		}
 	}
@@ -89,7 +90,7 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 		clients.Go(func() {
 			for {
 				if c.statusOf(token, "/allowed") == http.StatusOK {
-					t.Error("a revoked token gets status 200")
+					t.Error("a revoked token got status 200")
 					return
 				}
 				select {
@@ -115,10 +116,10 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 		}
 	}
 	if alive > 0 {
-		t.Errorf("%d of %d revoked tokens get status 200", alive, len(revoked))
+		t.Errorf("%d of %d revoked tokens got status 200", alive, len(revoked))
 	}
 	if status := c.statusOf(good, "/allowed"); status != http.StatusOK && status != http.StatusServiceUnavailable {
-		t.Errorf("a valid token gets status %d", status)
+		t.Errorf("a valid token got status %d", status)
 	}
 	close(checked)
 	clients.Wait()
@@ -128,7 +129,7 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 		t.Errorf("restoring: %v: %s", err, out)
 	}
 	c.start(countingSite)
-	c.wantStatus("a token of the backup", good, http.StatusOK)
+	c.wantStatus("a token from the backup", good, http.StatusOK)
 	c.call(http.MethodPost, "tokens/"+tokenID(good)+"/revoke", nil, http.StatusOK)
 	c.wantStatus("a token revoked after the restore", good, http.StatusUnauthorized)
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepAliveAdmin returns a client of the admin endpoint that keeps a single connection.
+// keepAliveAdmin returns an admin endpoint client that keeps a single connection open.
 func (c *caddy) keepAliveAdmin() *http.Client {
 	transport := &http.Transport{
 		MaxConnsPerHost: 1,
@@ -21,7 +21,7 @@ func (c *caddy) keepAliveAdmin() *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// limitFiles limits the number of files and sockets that Caddy may open.
+// limitFiles limits how many files and sockets Caddy may have open.
 func (c *caddy) limitFiles(limit int) {
 	c.t.Helper()
 	var now unix.Rlimit
@@ -34,9 +34,9 @@ func (c *caddy) limitFiles(limit int) {
 	}
 }
 
-// faultDescriptors uses up all file descriptors of a running Caddy with idle connections. Open
-// connections are still served. A token can be revoked on an open connection, and on a new one
-// as soon as descriptors are free. No count is lost.
+// faultDescriptors uses up all of a running Caddy's file descriptors with idle connections.
+// Caddy must continue to serve open connections. Revoking a token must work on an open
+// connection, and on a new one as soon as descriptors are free. No count may be lost.
 func faultDescriptors(f *fault) {
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -86,7 +86,7 @@ func faultDescriptors(f *fault) {
 		}
 		ask("a token revoked on an open connection", first, http.StatusUnauthorized)
 
-		// A new connection waits until descriptors are free.
+		// A new connection waits for a free descriptor.
 		revoked := make(chan int, 1)
 		go func() {
 			request, err := http.NewRequestWithContext(f.Context(), http.MethodPost,
@@ -106,7 +106,7 @@ func faultDescriptors(f *fault) {
 				f.Errorf("revoking on a new connection: status %d", status)
 			}
 		case <-time.After(exchangeTimeout):
-			f.Error("a new connection isn't served although descriptors are free")
+			f.Error("a new connection isn't served even though descriptors are free")
 		}
 		ask("a token revoked on a new connection", second, http.StatusUnauthorized)
 		stop()

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// faultDisk fills the disk, frees it and fills it again while clients use tokens. Changes are
-// refused, and the log says why. No request is refused, and all counts are exact afterwards.
-// TestUsageOnAFullDisk tests what a kill on a full disk loses.
+// faultDisk fills the disk, frees it and fills it again while clients use tokens. Caddy must
+// refuse changes and log why, but must not refuse requests, and all counts must be exact
+// afterwards. TestUsageOnAFullDisk tests what a kill on a full disk loses.
 func faultDisk(f *fault) {
 	c, disk, tokens := countingOnDisk(f.T)
 	for i, n := range tokens {
-		n.agents = i%2 == 0 // these have more to save
+		n.agents = i%2 == 0 // these tokens have more to save
 	}
 	stop := useMeanwhile(c, tokens, f.random.Uint64())
 	name := strings.Repeat("x", 100)
 	for range f.size(3, 20) {
 		kept := c.token("--scope", "test:allowed")
 		free := fillDisk(f.T, disk)
-		// The store's file has free pages. Changes use them up.
+		// Make changes until they have used up the free pages in the store's file.
 		c.eventually("a change is refused", func() bool {
 			status, _ := c.tryAdmin(c.admin(), http.MethodPost, "tokens", newTokenBody(name))
 			return status == http.StatusServiceUnavailable

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// faultFlood presents a million unknown tokens a minute, each from another address, so that
-// all of them are looked up in the store. Caddy's memory stays bounded, and valid tokens work.
-// TestFloodOfGuesses tests guesses from one address.
+// faultFlood presents a million unknown tokens per minute, each from a different address, so
+// that Caddy looks all of them up in the store. Caddy's memory must stay bounded, and valid
+// tokens must keep working. TestFloodOfGuesses tests guesses from a single address.
 func faultFlood(f *fault) {
 	const (
 		rate = 1_000_000 / 60
-		// The gate remembers the failures of at most 262,144 addresses.
+		// The gate tracks failures for at most 262,144 addresses.
 		mostHeap, mostResident = 64 << 20, 192 << 20
 	)
 	seconds := f.size(5, 60)
 	if raceFlag == "-race=true" {
-		seconds = 2 // a fraction as fast
+		seconds = 2 // the race detector makes the flood much slower
 	}
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -67,7 +67,7 @@ func faultFlood(f *fault) {
 		if f.Failed() {
 			break
 		}
-		<-tick.C // if a flood falls behind, it goes as fast as it can
+		<-tick.C // a flood that falls behind runs as fast as it can
 	}
 	took := time.Since(begun)
 	close(ended)
@@ -77,8 +77,8 @@ func faultFlood(f *fault) {
 	for _, n := range tokens {
 		calls += n.now.answered
 	}
-	f.Logf("%d unknown tokens in %v: %v. The heap was %d MiB, now %d MiB; resident %d MiB, now %d MiB. "+
-		"%d valid calls, the slowest took %v",
+	f.Logf("%d unknown tokens in %v: %v. The heap was %d MiB, now %d MiB; resident memory was %d MiB, now %d MiB. "+
+		"%d valid calls; the slowest took %v",
 		sent, took.Round(time.Millisecond), statuses, heap>>20, heapNow>>20, resident>>20, residentNow>>20, calls,
 		time.Duration(slowest.Load()))
 	if statuses[http.StatusUnauthorized] != sent {
@@ -91,10 +91,10 @@ func faultFlood(f *fault) {
 		f.Errorf("Caddy grew by %d MiB", (residentNow-resident)>>20)
 	}
 	if calls == 0 {
-		f.Error("no valid call was made")
+		f.Error("no client made a valid call")
 	}
 	if logged := c.logSince(mark); len(logged) > 10<<10 {
-		f.Errorf("%d bytes were logged: %s", len(logged), logged[:2000])
+		f.Errorf("Caddy logged %d bytes: %s", len(logged), logged[:2000])
 	}
 	checkUsage(c, tokens)
 }

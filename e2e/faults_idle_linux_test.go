@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needFiles raises the limit of open files and sockets to n and some more, for this process
-// and any Caddy that it starts later. It skips the test if that isn't permitted.
+// needFiles raises the limit on open files and sockets to a little over n, for this process
+// and for Caddy processes that it starts later. It skips the test if it isn't permitted to.
 func (f *fault) needFiles(n int) {
 	f.Helper()
 	filesLimit.Lock()
@@ -31,7 +31,7 @@ func (f *fault) needFiles(n int) {
 
 var filesLimit sync.Mutex
 
-// inParallel calls do for each number below n, some at a time.
+// inParallel calls do for each number from 0 to n-1, several at a time.
 func inParallel(n int, do func(i int)) {
 	const workers = 64
 	var all sync.WaitGroup
@@ -46,8 +46,8 @@ func inParallel(n int, do func(i int)) {
 }
 
 // faultIdle opens many connections and leaves them idle: before the first byte, in the middle
-// of a request head, and after a response. Other requests and a revocation succeed. The
-// revocation also takes effect on idle connections.
+// of a request head, and after a response. Other requests and a revocation must still succeed,
+// and the revocation must take effect on idle connections, too.
 func faultIdle(f *fault) {
 	idle := f.size(1000, 10_000)
 	f.needFiles(idle)
@@ -81,7 +81,7 @@ func faultIdle(f *fault) {
 		}
 		if i%4 >= 2 {
 			if response := conn.readResponse(http.MethodGet); response.status != http.StatusOK {
-				f.Errorf("connection %d: got %+v", i, response)
+				f.Errorf("connection %d: got response %+v", i, response)
 			}
 		}
 	})
@@ -112,7 +112,7 @@ func faultIdle(f *fault) {
 		if _, err := io.WriteString(conns[i], request(token)); err != nil {
 			f.Errorf("connection %d: %v", i, err)
 		} else if response := conns[i].readResponse(http.MethodGet); response.status != want {
-			f.Errorf("connection %d: got %+v, want %d", i, response, want)
+			f.Errorf("connection %d: got response %+v, want status %d", i, response, want)
 		}
 	}
 	inParallel(idle/4, func(i int) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// killedWithJournal returns a Caddy that was killed and left a journal that is newer than a
-// backup, the tokens that were used, and the backup.
+// killedWithJournal kills a Caddy that then leaves behind a journal newer than a backup. It
+// returns the Caddy, the tokens that clients used, and the backup.
 func killedWithJournal(f *fault) (c *caddy, tokens []*counted, backup string) {
 	f.Helper()
 	c = newCaddy(f.T, nil)
@@ -35,8 +35,9 @@ func mustRename(f *fault, from, to string) {
 }
 
 // faultOlderFile replaces the store with an older file after a kill and leaves the newer
-// journal. Revoked tokens would then be active, so Caddy doesn't start, and says what to do.
-// It starts with the newer file, with all counts, and after a restore.
+// journal in place. Revoked tokens would become active again, so Caddy must refuse to start
+// and say what to do. With the newer file, Caddy must start with all counts. It must also
+// start after a restore.
 func faultOlderFile(f *fault) {
 	c, tokens, backup := killedWithJournal(f)
 	store := c.env["STORE"]
@@ -53,9 +54,9 @@ func faultOlderFile(f *fault) {
 	startAfterRestore(f, c, backup)
 }
 
-// faultRemovedFile removes the store after a kill and leaves the journal. Caddy doesn't start
-// with an empty store, and says what to do. It starts when the file is back, with all counts,
-// and after a restore.
+// faultRemovedFile removes the store after a kill and leaves the journal in place. Caddy must
+// not start with an empty store, and must say what to do. Once the file is back, Caddy must
+// start with all counts. It must also start after a restore.
 func faultRemovedFile(f *fault) {
 	c, tokens, backup := killedWithJournal(f)
 	store := c.env["STORE"]
@@ -75,8 +76,8 @@ func faultRemovedFile(f *fault) {
 	startAfterRestore(f, c, backup)
 }
 
-// startWithNewest puts the newest store back. Caddy starts with all counts, and is killed
-// again.
+// startWithNewest puts the newest store back, checks that Caddy starts with all counts, and
+// kills it again.
 func startWithNewest(f *fault, c *caddy, tokens []*counted) {
 	f.Helper()
 	mustRename(f, c.path("newest.db"), c.env["STORE"])
@@ -86,7 +87,7 @@ func startWithNewest(f *fault, c *caddy, tokens []*counted) {
 	c.kill()
 }
 
-// startAfterRestore restores a backup and starts Caddy with it.
+// startAfterRestore restores a backup and starts Caddy with the restored store.
 func startAfterRestore(f *fault, c *caddy, backup string) {
 	f.Helper()
 	if out, err := c.command("api-token", "restore", backup, "--yes", "--store",

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// chown gives a file, or a directory and everything in it, to a user.
+// chown changes the owner of a file, or of a directory and everything in it.
 func (c *caddy) chown(path string, user int) {
 	c.t.Helper()
 	err := filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
@@ -22,9 +22,9 @@ func (c *caddy) chown(path string, user int) {
 	}
 }
 
-// faultOwner gives the store to a user other than Caddy's, before a start and while Caddy
-// runs. The start fails with an error that says what to do. A running Caddy continues to
-// serve, refuses changes while it can't access the file, and loses no count.
+// faultOwner changes the store's owner to a user other than Caddy's, both before Caddy starts
+// and while it runs. Starting must fail with an error that says what to do. A running Caddy
+// must continue to serve, refuse changes while it can't access the file, and lose no counts.
 // TestJournalOfAnotherUser does the same with the journal.
 func faultOwner(f *fault) {
 	if os.Geteuid() != 0 {

@@ -15,22 +15,23 @@ import (
 	"time"
 )
 
-// The fault tests run a real Caddy while something around it fails. Each test has a small
-// size, for CI, and a full size. The first command runs all tests in the small size, the
-// second in the full size, and the third runs them in random order and size for 30 minutes:
+// The fault tests run a real Caddy while something in its environment fails. Each test has a
+// small size, for CI, and a full size. The first command below runs all tests at the small
+// size and the second at the full size. The third runs them in random order and at random
+// sizes for 30 minutes:
 //
 //	go test -C e2e -run TestFaults .
 //	go test -C e2e -run TestFaults -faults.scale 1 -parallel 1 -timeout 2h .
 //	go test -C e2e -run TestFaultsAtRandom -faults.for 30m -timeout 2h -v .
 //
-// To repeat a run, pass the -kill.seed that it logged. With the race detector, which ends a
-// process that has more than 8,128 goroutines, all sizes are small.
+// To repeat a run, pass the -kill.seed that it logged. With the race detector, all tests run
+// at the small size, because the detector aborts a process with more than 8,128 goroutines.
 var (
-	faultsScale = flag.Float64("faults.scale", 0, "size of the fault tests, from 0 for CI to 1 for the full size")
+	faultsScale = flag.Float64("faults.scale", 0, "size of the fault tests, from 0 (for CI) to 1 (full size)")
 	faultsFor   = flag.Duration("faults.for", 0, "how long TestFaultsAtRandom runs")
 )
 
-// faults are the fault tests by name.
+// faults holds the fault tests by name.
 var faults = map[string]func(*fault){
 	"clock":        faultClock,
 	"copied-over":  faultCopiedOver,
@@ -57,7 +58,7 @@ type fault struct {
 	random *rand.Rand
 }
 
-// size returns a number between small and full, depending on the scale.
+// size returns a number between small and full, in proportion to the scale.
 func (f *fault) size(small, full int) int {
 	if raceFlag == "-race=true" {
 		return small
@@ -76,7 +77,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsAtRandom runs fault tests of random sizes, one after the other.
+// TestFaultsAtRandom runs randomly chosen fault tests at random sizes, one after the other.
 func TestFaultsAtRandom(t *testing.T) {
 	if *faultsFor == 0 {
 		t.Skip("-faults.for is not set")
@@ -98,8 +99,8 @@ func TestFaultsAtRandom(t *testing.T) {
 	}
 }
 
-// useMeanwhile lets clients use the tokens until stop is called. The test fails if a request
-// gets no response or is wrongly refused.
+// useMeanwhile runs clients that use the tokens until stop is called. The test fails if a
+// request gets no response or is wrongly refused.
 func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -108,7 +109,7 @@ func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 		useTokensBy(ctx, c, tokens, seed, func(err error) {
 			if ctx.Err() == nil {
 				c.t.Error(err)
-				cancel() // the other clients would fail, too
+				cancel() // the other clients would also fail
 			}
 		})
 	})
@@ -120,7 +121,7 @@ func useMeanwhile(c *caddy, tokens []*counted, seed uint64) (stop func()) {
 	return stop
 }
 
-// answeredMore waits until this many more requests have been answered.
+// answeredMore waits until the given number of further requests have been answered.
 func answeredMore(c *caddy, tokens []*counted, more uint64) {
 	c.t.Helper()
 	answered := func() (sum uint64) {
@@ -135,8 +136,8 @@ func answeredMore(c *caddy, tokens []*counted, more uint64) {
 	c.eventually("requests are answered", func() bool { return answered() >= before+more || c.t.Failed() })
 }
 
-// leavesNothing waits until Caddy has no more goroutines and open files than before, except
-// for a few that it creates only once.
+// leavesNothing waits until Caddy has no more goroutines and open files than before, apart
+// from a few that it creates only once.
 func (c *caddy) leavesNothing(goroutines, files int) {
 	c.t.Helper()
 	const once = 5
@@ -151,7 +152,7 @@ func (c *caddy) restart(caddyfile string) {
 	c.start(caddyfile)
 }
 
-// statusOf makes a request with a token on its own connection and returns the status.
+// statusOf makes a request with a token on a new connection and returns the response status.
 func (c *caddy) statusOf(token, path string) int {
 	c.t.Helper()
 	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url(path), nil)
@@ -166,7 +167,7 @@ func (c *caddy) statusOf(token, path string) int {
 	return response.status
 }
 
-// wantStatus makes a request with a token and checks the status.
+// wantStatus makes a request with a token and checks the response status.
 func (c *caddy) wantStatus(what, token string, want int) {
 	c.t.Helper()
 	if got := c.statusOf(token, "/allowed"); got != want {
@@ -207,9 +208,9 @@ func newTokenBody(name string) map[string]any {
 	return map[string]any{"name": name, "scopes": []string{"test:allowed"}, "expires_in": "1d"}
 }
 
-// refusesChanges checks that changes get status 503, and that each response or Caddy's log
-// names the causes. Until the store can be written again, the token may be refused, because it
-// is unknown which of the changes are in the store.
+// refusesChanges checks that changes fail with status 503, and that each response or Caddy's
+// log names the causes. Until the store is writable again, Caddy may refuse the token, because
+// nobody can know which of the changes the store contains.
 func (c *caddy) refusesChanges(token string, causes ...string) {
 	c.t.Helper()
 	id := tokenID(token)
@@ -238,8 +239,8 @@ func (c *caddy) refusesChanges(token string, causes ...string) {
 	}
 }
 
-// refusalSince waits until the log reports a refused call of the admin API, and returns the
-// log since a mark.
+// refusalSince waits until Caddy logs a refused admin API call, and returns the log since the
+// given mark.
 func (c *caddy) refusalSince(mark int) (said string) {
 	c.t.Helper()
 	c.eventually("the log says that a call was refused", func() bool {
@@ -249,7 +250,7 @@ func (c *caddy) refusalSince(mark int) (said string) {
 	return said
 }
 
-// refusesToStart starts Caddy and checks that it exits with an error that contains these
+// refusesToStart starts Caddy and checks that it exits with an error that contains all given
 // words.
 func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	c.t.Helper()
@@ -257,7 +258,7 @@ func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	c.launch(caddyfile)
 	c.eventually("Caddy exits or serves", func() bool { return c.ended() || c.serves() })
 	if !c.ended() {
-		c.t.Errorf("Caddy starts, want an error that contains %q:\n%s", words, c.logSince(mark))
+		c.t.Errorf("Caddy started, want an error that contains %q:\n%s", words, c.logSince(mark))
 		c.kill()
 		return
 	}
@@ -274,15 +275,15 @@ func (c *caddy) refusesToStart(caddyfile string, words ...string) {
 	}
 }
 
-// revokes revokes a token and checks that it is refused.
+// revokes revokes a token and checks that Caddy then refuses it.
 func (c *caddy) revokes(token string) {
 	c.t.Helper()
 	c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
 	c.wantStatus("a revoked token", token, http.StatusUnauthorized)
 }
 
-// recovers checks that after a fault all counts are exact, healthz has no warning, and Caddy
-// can be restarted.
+// recovers checks that after a fault, all counts are exact, healthz shows no warning, and
+// Caddy can be restarted.
 func recovers(c *caddy, tokens []*counted) {
 	c.t.Helper()
 	checkUsage(c, tokens)

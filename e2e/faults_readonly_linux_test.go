@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ext4Disk is a file system in a file. No file system can be remounted read-only while a file
-// is open for writing, but ext4 becomes read-only by itself after an error.
+// ext4Disk is a file system in a file. A file system can't be remounted read-only while a file
+// is open for writing, but ext4 makes itself read-only after an error.
 type ext4Disk struct {
 	*fault
 	image, dir string
 }
 
-// countingOnExt4 starts a Caddy with its store on an ext4Disk. Only root can mount one.
+// countingOnExt4 starts a Caddy whose store is on an ext4Disk. It skips the test unless run as
+// root, because only root can mount a file system.
 func countingOnExt4(f *fault) (c *caddy, disk *ext4Disk, tokens []*counted) {
 	f.Helper()
 	c = newCaddy(f.T, nil)
@@ -79,7 +80,7 @@ func (d *ext4Disk) remount(flags uintptr) {
 	}
 }
 
-// fail triggers an error of the file system, which makes it read-only.
+// fail triggers a file system error, which makes the file system read-only.
 func (d *ext4Disk) fail() {
 	d.Helper()
 	mounts, err := os.ReadFile("/proc/mounts")
@@ -100,9 +101,10 @@ func (d *ext4Disk) fail() {
 	}
 }
 
-// faultReadOnly makes the store's file system read-only under a running Caddy. Requests are
-// served, and changes are refused with the cause. A start fails with the cause, too. When the
-// file system is writable again, everything that was saved before is still there.
+// faultReadOnly makes the store's file system read-only under a running Caddy. Caddy must keep
+// serving requests, and refuse changes with an error that names the cause. Starting must fail
+// with the same cause. Once the file system is writable again, everything that was saved
+// before must still be there.
 func faultReadOnly(f *fault) {
 	c, disk, tokens := countingOnExt4(f)
 	for range f.size(1, 10) {
@@ -121,7 +123,7 @@ func faultReadOnly(f *fault) {
 		disk.fail()
 		c.refusesChanges(changed, "read-only file system")
 		// Changes that arrive together share one transaction, which needs more space than the
-		// file has.
+		// file has free.
 		inParallel(200, func(i int) {
 			body := newTokenBody(fmt.Sprint("many ", i))
 			metadata := make(map[string]string)
@@ -163,7 +165,7 @@ func faultReadOnly(f *fault) {
 	}
 }
 
-// immutable is the flag of "chattr +i".
+// immutable is the flag that "chattr +i" sets.
 const immutable = 0x10
 
 // setImmutable makes files immutable, or mutable again.
@@ -190,8 +192,8 @@ func (d *ext4Disk) setImmutable(set bool, names ...string) {
 }
 
 // faultImmutable makes the store's files immutable under a running Caddy, then writable again.
-// Requests are served, changes are refused with the cause in between, and all counts are
-// exact.
+// In between, Caddy must keep serving requests and refuse changes with an error that names the
+// cause. All counts must be exact.
 func faultImmutable(f *fault) {
 	c, disk, tokens := countingOnExt4(f)
 	files := []string{c.env["STORE"], filepath.Join(disk.dir, usageFile), disk.dir}

@@ -11,9 +11,9 @@ import (
 )
 
 // faultReload reloads configurations under load: valid ones, rejected ones, and ones with
-// other options. No request is refused, no count is lost, and no goroutine or descriptor is
-// left behind. TestReloadUnderLoad (with changes of tokens) and TestUsageSurvivesReloads (over
-// HTTP/1) also reload under load.
+// different options. Caddy must not refuse requests, lose counts, or leave goroutines or
+// descriptors behind. TestReloadUnderLoad (with token changes) and TestUsageSurvivesReloads
+// (over HTTP/1) also reload under load.
 func faultReload(f *fault) {
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -46,8 +46,9 @@ func faultReload(f *fault) {
 		}
 	}
 	var lost atomic.Int64
-	// A reload may reset a connection that is just being established, even without Mollygate,
-	// and with HTTP/1 also others. So this uses HTTP/2, with one connection for all clients.
+	// Even without Mollygate, a reload may reset a connection that is just being established,
+	// and with HTTP/1 other connections as well. This test therefore uses HTTP/2, with one
+	// connection for all clients.
 	use := func() (stop func()) {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
@@ -61,7 +62,7 @@ func faultReload(f *fault) {
 					f.Error(err)
 					cancel()
 				} else if lost.Add(1) == 1 {
-					f.Logf("the first request without a response: %v", err)
+					f.Logf("the first request without a response failed with %v", err)
 				}
 			})
 		})
@@ -94,7 +95,7 @@ func faultReload(f *fault) {
 		}
 	}
 	stop := use()
-	for i := range configs { // Caddy creates some goroutines and files only once
+	for i := range configs { // Caddy creates some goroutines and files just once
 		reload(i)
 	}
 	stop()

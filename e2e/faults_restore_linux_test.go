@@ -9,21 +9,21 @@ import (
 	"syscall"
 )
 
-// restoring is a restore that was suspended while it held the store's lock.
+// restoring is a restore process that was suspended while holding the store's lock.
 type restoring struct {
 	process *os.Process
 	said    *output
-	// succeeded receives the result when the process has exited.
+	// succeeded receives the result after the process exits.
 	succeeded chan bool
 }
 
-// holdRestore restores a backup and suspends the process while it holds the lock. If the
-// restore finishes too early, holdRestore starts another one.
+// holdRestore starts restoring a backup and suspends the process while it holds the lock. If
+// the restore finishes too early, holdRestore starts another one.
 func holdRestore(c *caddy, backup string) restoring {
 	c.t.Helper()
 	for range 20 {
 		kept, _ := filepath.Glob(c.env["STORE"] + ".replaced-*")
-		for _, name := range kept { // two in the same second would have the same name
+		for _, name := range kept { // two kept in the same second would have the same name
 			_ = os.Remove(name)
 		}
 		cmd := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"])
@@ -35,7 +35,7 @@ func holdRestore(c *caddy, backup string) restoring {
 		r.process = cmd.Process
 		go func() { r.succeeded <- cmd.Wait() == nil }()
 		for r.process.Signal(syscall.Signal(0)) == nil {
-			// The process creates its first file when it holds the lock.
+			// The process creates its first file once it holds the lock.
 			if drafts, _ := filepath.Glob(c.env["STORE"] + ".new-*"); len(drafts) == 0 {
 				continue
 			}
@@ -47,13 +47,13 @@ func holdRestore(c *caddy, backup string) restoring {
 			c.t.Fatalf("restoring: %s", r.said)
 		}
 	}
-	c.t.Fatal("no restore was suspended in time")
+	c.t.Fatal("couldn't suspend any restore in time")
 	return restoring{}
 }
 
 // faultRestore restores a backup while Caddy serves and while it starts. If Caddy holds the
-// store, the restore fails and says what to do. If the restore holds it, Caddy exits with an
-// error, or waits and then serves the restored store, never the replaced one.
+// store, the restore must fail and say what to do. If the restore holds the store, Caddy must
+// either exit with an error or wait and then serve the restored store, never the replaced one.
 func faultRestore(f *fault) {
 	c := newCaddy(f.T, nil)
 	c.env["STORE"] = c.path("tokens.db")
@@ -69,7 +69,7 @@ func faultRestore(f *fault) {
 	out, err := c.command(restore...).CombinedOutput()
 	for _, want := range []string{c.env["STORE"], fmt.Sprint("in use by process ", c.cmd.Process.Pid), "stop it"} {
 		if err == nil || !strings.Contains(string(out), want) {
-			f.Errorf("while Caddy serves, the error of restore lacks %q: %v: %s", want, err, out)
+			f.Errorf("while Caddy serves, restore's error lacks %q: %v: %s", want, err, out)
 		}
 	}
 	c.wantStatus("a newer token", newer, http.StatusOK)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// another returns a Caddy with the store of c but its own ports and admin socket.
+// another returns a Caddy that has the same store as c but its own ports and admin socket.
 func (c *caddy) another(name string) *caddy {
 	other := &caddy{t: c.t, dir: c.path(name), program: c.program, output: new(output), env: map[string]string{
 		"DIR": c.path(name), "HTTP": freePort(c.t), "HTTPS": freePort(c.t), "STORE": c.env["STORE"],
@@ -20,12 +20,12 @@ func (c *caddy) another(name string) *caddy {
 	return other
 }
 
-// faultSecond starts two processes with one store at the same time. One serves. The other
-// exits with an error that names the process that holds the store, and says what to do.
-// TestSecondProcess starts the second one when the first already serves.
+// faultSecond starts two processes with the same store at the same time. One must serve. The
+// other must exit with an error that names the process holding the store and says what to do.
+// TestSecondProcess starts the second process when the first is already serving.
 func faultSecond(f *fault) {
 	first := newCaddy(f.T, nil)
-	first.env["STORE"] = first.path("tokens.db") // the first round creates it
+	first.env["STORE"] = first.path("tokens.db") // the first round creates the store
 	token := ""
 	for round := range f.size(2, 20) {
 		both := []*caddy{first, first.another(fmt.Sprint("b", round))}
@@ -40,7 +40,7 @@ func faultSecond(f *fault) {
 		case <-both[1].exited:
 			winner, loser = both[0], both[1]
 		case <-time.After(exchangeTimeout):
-			f.Fatal("both processes run")
+			f.Fatal("both processes keep running")
 		}
 		winner.eventually("the other Caddy serves", winner.serves)
 		if code := loser.cmd.ProcessState.ExitCode(); code == 0 {
@@ -57,7 +57,7 @@ func faultSecond(f *fault) {
 		if token == "" {
 			token = winner.token("--scope", "test:allowed")
 		}
-		winner.wantStatus("a token of the first round", token, http.StatusOK)
+		winner.wantStatus("a token from the first round", token, http.StatusOK)
 		winner.stop()
 		if drafts, _ := filepath.Glob(first.path("tokens.db.new-*")); len(drafts) > 0 {
 			f.Errorf("files left behind: %v", drafts)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// streamsSite is a gate in front of a backend whose responses don't end.
+// streamsSite is a gate in front of a backend whose responses never end.
 const streamsSite = `{
 	admin unix/{$DIR}/admin.sock
 	api_tokens {
@@ -32,7 +32,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// streamPiece is the repeated content of a stream. No stream completes before its test ends.
+// streamPiece is the content that a stream repeats. No stream completes before its test ends.
 const streamPiece = "data: a piece of a stream\n\n"
 
 var streamHeads = map[string]string{
@@ -40,8 +40,8 @@ var streamHeads = map[string]string{
 	"/download": "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000000000\r\n\r\n",
 }
 
-// streamBackend responds with streams. It uses net instead of net/http to need little memory
-// per stream.
+// streamBackend responds with streams. It uses net instead of net/http to keep the memory per
+// stream small.
 type streamBackend struct {
 	net.Listener
 	mu    sync.Mutex
@@ -109,17 +109,18 @@ func (b *streamBackend) send() {
 	}
 }
 
-// tokenStreams are the streams of one token.
+// tokenStreams tracks the streams of one token.
 type tokenStreams struct {
 	token string
-	// opened is the number of streams, pieces the number of received pieces, and ended the
-	// number of streams that have ended. complete counts the ended streams that look complete.
+	// opened is the number of streams opened, pieces the number of pieces received, and ended
+	// the number of streams that have ended. complete counts the ended streams that look
+	// complete.
 	opened                  int
 	pieces, ended, complete atomic.Int64
 	lastEnded               atomic.Int64 // in nanoseconds since 1970
 }
 
-// begin opens a stream, waits for its first piece, and counts the following ones.
+// begin opens a stream, waits for its first piece, and counts the pieces that follow.
 func (s *tokenStreams) begin(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -156,14 +157,14 @@ func (s *tokenStreams) begin(ctx context.Context, client *http.Client, url strin
 	return nil
 }
 
-// faultStreams opens many event streams and downloads with some tokens, half of them over
-// HTTP/1 and half over HTTP/2, and ends the tokens in different ways, one after the other. All
-// streams of the token end, and no client can mistake one for complete. The other streams
-// continue.
+// faultStreams opens many event streams and downloads with several tokens, half of them over
+// HTTP/1 and half over HTTP/2, and ends the tokens in different ways, one after the other.
+// Each time, all of that token's streams must end, no client may mistake one for complete, and
+// the other streams must continue.
 func faultStreams(f *fault) {
 	const tokens = 10
 	streams := f.size(500, 10_000)
-	f.needFiles(streams * 3 / 2) // all at the backend, and half of them over HTTP/1
+	f.needFiles(streams * 3 / 2) // one backend connection each, plus a client connection for half of them
 	backend := newStreamBackend(f)
 	c := newCaddy(f.T, map[string]string{"STREAMS": backend.Addr().String()})
 	c.start(streamsSite)
@@ -193,7 +194,7 @@ func faultStreams(f *fault) {
 	}
 	opened := time.Since(begun)
 	heap, resident := c.live()
-	// continues checks that streams are alive: each receives a piece.
+	// continues checks that each stream is alive, that is, receives a piece.
 	continues := func(living []*tokenStreams) {
 		f.Helper()
 		before := make([]int64, len(living))
@@ -219,17 +220,17 @@ func faultStreams(f *fault) {
 		lost := withdrawals[way]
 		begun := time.Now()
 		c.call(lost.method, "tokens/"+tokenID(ending.token)+lost.path, lost.body, lost.status)
-		c.eventually("all streams of the token that is "+way+" have ended",
+		c.eventually("all streams of the "+way+" token have ended",
 			func() bool { return ending.ended.Load() == int64(ending.opened) })
 		slowest = max(slowest, time.Unix(0, ending.lastEnded.Load()).Sub(begun))
 		if n := ending.complete.Load(); n > 0 {
 			f.Errorf("%s: %d interrupted streams look complete", way, n)
 		}
-		c.eventually("the gate has closed them at the backend",
+		c.eventually("the gate has closed the backend connections",
 			func() bool { return backend.open() == len(living)*living[0].opened })
 		continues(living)
 	}
-	f.Logf("%d streams opened in %v. Heap %d MiB, resident %d MiB. "+
+	f.Logf("%d streams opened in %v. Heap %d MiB, resident memory %d MiB. "+
 		"The last of %d streams of an ended token ended after %v",
 		streams, opened, heap>>20, resident>>20, streams/tokens, slowest)
 	if slowest > closeTimeout {
@@ -243,7 +244,7 @@ func faultStreams(f *fault) {
 	cancel()
 	c.eventually("the gate has closed all streams", func() bool { return backend.open() == 0 })
 	c.eventually("the clients have closed their connections", func() bool {
-		for _, client := range clients { // connections become idle when their last stream has ended
+		for _, client := range clients { // a connection becomes idle when its last stream has ended
 			client.CloseIdleConnections()
 		}
 		return c.openFiles() <= files+5

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// formBody returns a form with the boundary b. Each part is "name=value", or the header and
-// content of a part if it begins with "Content-".
+// formBody returns a form with the boundary b. Each argument is "name=value", or a part's
+// header and content if it begins with "Content-".
 func formBody(parts ...string) string {
 	var b strings.Builder
 	for _, part := range parts {
@@ -29,9 +29,9 @@ var createFields = []string{"albatross_instance=default", "unikernel_name=web",
 	`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "unikernel_force_create=true", "deploy_mode=manual",
 	"molly_csrf=$CSRF"}
 
-// ambiguousForms are forced creates, and uploads to a block, that Mollymawk and other parsers
-// read differently or that crash Mollymawk. Late ones can be detected only after the file has
-// begun.
+// ambiguousForms holds forced creates and block uploads that Mollymawk and other parsers
+// interpret differently, or that crash Mollymawk. The gate can detect a form marked late only
+// after the file has begun.
 var ambiguousForms = map[string]struct {
 	path, body string
 	late       bool
@@ -82,8 +82,8 @@ func form(part string) string {
 	return formBody(append(append([]string{}, createFields...), part, "binary=x")...)
 }
 
-// TestAmbiguousForms checks that ambiguous forms are refused for every caller, and don't
-// change the unikernel.
+// TestAmbiguousForms checks that the gate refuses ambiguous forms from every caller, and that
+// they don't change the unikernel.
 func TestAmbiguousForms(t *testing.T) {
 	t.Parallel()
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -101,8 +101,8 @@ func TestAmbiguousForms(t *testing.T) {
 					if tt.path == "" {
 						tt.path = "/api/unikernel/create"
 					}
-					// The query distinguishes the cases, because the backend may get a late
-					// one after curl has its response.
+					// The query distinguishes the cases, because a late form may reach the
+					// backend after curl has received its response.
 					target := tt.path + map[bool]string{false: "?", true: "&"}[strings.Contains(tt.path, "?")] +
 						"case=" + strings.NewReplacer(" ", "-", ",", "").Replace(name+"-"+caller)
 					tt.body = strings.ReplaceAll(tt.body, "$CSRF", s.backend.CSRF("alice"))
@@ -131,8 +131,8 @@ func TestAmbiguousForms(t *testing.T) {
 	}
 }
 
-// TestFormsThatWork makes the calls of other clients: the handbook's, those of Mollymawk's own
-// pages in the order of its main.js, and one of 2025 without typ.
+// TestFormsThatWork makes calls as other clients do: as in the handbook, as on Mollymawk's own
+// pages with fields in main.js's order, and as in 2025, without typ.
 func TestFormsThatWork(t *testing.T) {
 	t.Parallel()
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -213,7 +213,7 @@ func TestFormsThatWork(t *testing.T) {
 	}
 }
 
-// TestUpdateResolver checks that a port that would crash Mollymawk doesn't reach it.
+// TestUpdateResolver checks that the gate stops a port that would crash Mollymawk.
 func TestUpdateResolver(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("browser_sessions molly_session"), mollymawktest.Options{Jobs: []string{"dns"}})

@@ -12,9 +12,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// handbookWant is the outcome of each example of Mollymawk's handbook, with a current
-// Mollymawk and one of 2025: "works", or the status and, for a refusal, its code and the
-// backend's message. After a change, copy what the test prints.
+// handbookWant holds the outcome of each example in Mollymawk's handbook, for a current
+// Mollymawk and one from 2025: "works", or the status and, for a refusal, its code and the
+// backend's message. After a change, copy the outcomes that the test prints.
 var handbookWant = map[string][2]string{
 	"Authentication":           {"works", "works"},
 	"List unikernels":          {"works", "works"},
@@ -40,7 +40,7 @@ var handbookWant = map[string][2]string{
 	"Retry Albatross Connection (Admin)": {"403 route_not_allowed", "403 route_not_allowed"},
 }
 
-// example is a curl command of the handbook, named by its heading.
+// example is a curl command from the handbook, named after its heading.
 type example struct{ name, command string }
 
 func handbook(t *testing.T) (list []example) {
@@ -56,8 +56,8 @@ func handbook(t *testing.T) (list []example) {
 	return list
 }
 
-// TestHandbook runs the examples of Mollymawk's handbook, which its users start from, with the
-// system's curl. Only the address, the token, the account and the file names are replaced.
+// TestHandbook runs the examples in Mollymawk's handbook, from which users start, with the
+// installed curl. It replaces only the address, the token, the account and the file names.
 func TestHandbook(t *testing.T) {
 	t.Parallel()
 	examples := handbook(t)
@@ -81,8 +81,8 @@ func TestHandbook(t *testing.T) {
 	}
 }
 
-// TestHandbookSpooled runs the examples whose file comes before a field, which a spool allows.
-// Mollymawk refuses the block name in one of them.
+// TestHandbookSpooled runs the examples that send the file before another field, which works
+// with spool_uploads. Mollymawk refuses the block name in one of them.
 func TestHandbookSpooled(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("spool_uploads "+t.TempDir()), mollymawktest.Options{Instances: []string{"eu-west-2"}})
@@ -102,7 +102,7 @@ func TestHandbookSpooled(t *testing.T) {
 	}
 }
 
-// follow runs an example, after creating everything that it needs, and returns the outcome.
+// follow creates everything that an example needs, runs the example, and returns its outcome.
 func (s *site) follow(t *testing.T, token string, e example) string {
 	t.Helper()
 	const instance, unikernel = "eu-west-2", "hello-world"
@@ -132,14 +132,14 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 	if !ok {
 		return fmt.Sprintf("no response: %v", err)
 	}
-	if e.name != "Authentication" { // responds with the user's whole record
+	if e.name != "Authentication" { // its response is the user's whole record
 		checkNoSecret(t, "the response", body, s.upstream)
 	}
 	if strings.Contains(command, "--output data_vol_1_dump.img") {
 		data, _ := os.ReadFile(s.path("data_vol_1_dump.img"))
 		body = string(data)
 	}
-	const over = 28 // a console doesn't end before curl's timeout
+	const over = 28 // curl's exit status on a timeout, because a console doesn't end
 	if status == "200" && (err == nil || strings.HasPrefix(body, "data:") && bash.ProcessState.ExitCode() == over) {
 		return "works"
 	}

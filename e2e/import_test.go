@@ -12,8 +12,8 @@ import (
 )
 
 // TestImportAgain imports a user record again after its tokens were rotated, narrowed and
-// deleted, also in the next process. None of them becomes valid again. The gate's own upstream
-// token, which is also in the record, is never accepted from a client.
+// deleted, in the same process and in the next. None of the tokens may become valid again. The
+// gate must never accept its own upstream token, which is also in the record, from a client.
 func TestImportAgain(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -14,8 +14,8 @@ const keysPage = "https://keys.molly.example.com/#keys"
 var keysSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
 	"routes {$ROUTES:mollymawk}\n\t\t\tbrowser_sessions molly_session\n\t\t\tkeys_page "+keysPage, 1)
 
-// ownKey creates a key on Mollymawk's page, at Mollymawk's own address, as a user with this
-// session does.
+// ownKey creates a key on Mollymawk's page, at Mollymawk's own address, as a user with the
+// given session would.
 func (s *site) ownKey(t *testing.T, session, name string) string {
 	t.Helper()
 	status, body := s.createOwnKey(t, s.backend.URL(), session, name)
@@ -26,7 +26,7 @@ func (s *site) ownKey(t *testing.T, session, name string) string {
 	return made.Data.Value
 }
 
-// createOwnKey sends the request of Mollymawk's page for a new key to base.
+// createOwnKey sends the request with which Mollymawk's page creates a key to base.
 func (s *site) createOwnKey(t *testing.T, base, session, name string) (status int, body string) {
 	t.Helper()
 	_, header, _ := curl(t, "-H", "Cookie: "+session, s.backend.URL()+"/tokens")
@@ -37,8 +37,8 @@ func (s *site) createOwnKey(t *testing.T, base, session, name string) (status in
 	return status, body
 }
 
-// TestKeysPage checks that browsers are redirected from Mollymawk's page of keys to the
-// operator's, and that the refusal of a key created by Mollymawk says what it is.
+// TestKeysPage checks that the gate redirects browsers from Mollymawk's keys page to the
+// operator's, and that the refusal of a key created by Mollymawk says what kind of key it is.
 func TestKeysPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, keysSite, mollymawktest.Options{})
@@ -58,9 +58,9 @@ func TestKeysPage(t *testing.T) {
 			303, ""},
 		"a modern browser": {[]string{"-H", "Accept: */*", "-H", "Sec-Fetch-Mode: navigate"}, "/tokens?x=y",
 			303, ""},
-		"a browser, escaped":     {[]string{"-H", "Accept: text/html"}, "/%74okens", 303, ""},
-		"a browser, to the call": {[]string{"-H", "Accept: text/html"}, "/api/tokens/create", 303, ""},
-		"a script":               {nil, "/tokens", 403, "route_not_allowed"},
+		"a browser, escaped":        {[]string{"-H", "Accept: text/html"}, "/%74okens", 303, ""},
+		"a browser calling the API": {[]string{"-H", "Accept: text/html"}, "/api/tokens/create", 303, ""},
+		"a script":                  {nil, "/tokens", 403, "route_not_allowed"},
 		"a page's script": {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: cors"}, "/tokens",
 			403, "route_not_allowed"},
 		"a form": {[]string{"-H", "Accept: text/html", "-H", "Sec-Fetch-Mode: navigate", "-d",
@@ -70,8 +70,8 @@ func TestKeysPage(t *testing.T) {
 			"route_not_allowed"},
 		"a token that creates a token": {append(bearer(token), "-d", "{}"), "/api/tokens/create", 403,
 			"route_not_allowed"},
-		"a key of Mollymawk's": {bearer(own), "/api/unikernels", 401, "unknown_token"},
-		"a key of Mollymawk's, posts": {append(bearer(own), "-d", "{}"), "/api/unikernel/destroy", 401,
+		"a Mollymawk key": {bearer(own), "/api/unikernels", 401, "unknown_token"},
+		"a Mollymawk key in a POST": {append(bearer(own), "-d", "{}"), "/api/unikernel/destroy", 401,
 			"unknown_token"},
 	} {
 		status, header, body := curl(t, append(append(test.args, cookie...), s.url(test.path))...)
@@ -100,11 +100,11 @@ func TestKeysPage(t *testing.T) {
 		t.Errorf("Mollymawk's page got %d %s", status, body)
 	}
 	for _, request := range s.backend.Requests() {
-		if request.Target != "/tokens" || request.Method != http.MethodGet { // createOwnKey's own request
+		if request.Target != "/tokens" || request.Method != http.MethodGet { // sent by createOwnKey itself
 			t.Errorf("the backend saw %s %s", request.Method, request.Target)
 		}
 	}
-	// The rest of the web UI works, including deleting the keys created in the meantime.
+	// The rest of the web UI must work, including deleting the keys created in the meantime.
 	for _, path := range []string{"/dashboard", "/style.css"} {
 		if status, _, body := curl(t,
 			append(cookie, "-H", "Accept: text/html", s.url(path))...); status != http.StatusOK {
@@ -114,13 +114,13 @@ func TestKeysPage(t *testing.T) {
 	if status, _, body := curl(t,
 		append(cookie, "-d", "{}", s.url("/api/tokens/delete"))...); status != http.StatusBadRequest ||
 		strings.Contains(body, `"code"`) {
-		t.Errorf("delete: %d %s", status, body)
+		t.Errorf("deleting a key: got status %d: %s", status, body)
 	}
 	s.checkLogs(token, own)
 }
 
-// TestUnknownUUID checks that without keys_page the refusal points to the operator, and that
-// only a token in the form of Mollymawk's keys is taken for one.
+// TestUnknownUUID checks that without keys_page, the refusal refers users to the operator. It
+// also checks that the gate mentions Mollymawk keys only for a token formatted like one.
 func TestUnknownUUID(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -141,7 +141,8 @@ func TestUnknownUUID(t *testing.T) {
 }
 
 // TestImportAgainAfterNewKeys checks that keys created on Mollymawk's page after the first
-// import work once the record is imported again, and that keys imported before are unchanged.
+// import work once the record is imported again, and that previously imported keys are
+// unchanged.
 func TestImportAgainAfterNewKeys(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, keysSite, mollymawktest.Options{})
@@ -162,7 +163,7 @@ func TestImportAgainAfterNewKeys(t *testing.T) {
 			t.Fatalf("%d %s, want %q", code, stderr, want)
 		}
 	}
-	imported("Imported 1 of 2 keys.") // the other is the gate's own
+	imported("Imported 1 of 2 keys.") // the other is the gate's own key
 	s.expect(before, http.StatusOK)
 
 	meanwhile := s.ownKey(t, session, "meanwhile")

@@ -12,21 +12,22 @@ import (
 	"time"
 )
 
-// These flags set how often and how long TestUsageSurvivesKill counts. For a long run:
+// These flags set how often TestUsageSurvivesKill kills Caddy, and how long it waits before a
+// kill. For a long run:
 //
 //	go test -C e2e -run TestUsageSurvivesKill -kills 100 -kill.time 10s -timeout 1h .
 var (
-	kills    = flag.Int("kills", 6, "how often to kill Caddy while it counts")
-	killTime = flag.Duration("kill.time", 2*time.Second, "longest time before a kill")
+	kills    = flag.Int("kills", 6, "number of times to kill Caddy while it counts")
+	killTime = flag.Duration("kill.time", 2*time.Second, "maximum time before a kill")
 )
 
-// Rounds in which tokens change.
+// These are the rounds in which tokens change.
 const (
 	rotateRound = 1
 	revokeRound = 2
 )
 
-// killTokens are the tokens of TestUsageSurvivesKill, one for each pattern of use.
+// killTokens holds TestUsageSurvivesKill's tokens, one per pattern of use.
 type killTokens struct {
 	all, limited     []*counted
 	rotated, revoked *counted
@@ -76,7 +77,7 @@ func makeKillTokens(c *caddy) (tokens killTokens) {
 	return tokens
 }
 
-// changeDuring changes tokens while they are in use.
+// changeDuring changes tokens while clients use them.
 func (tokens *killTokens) changeDuring(c *caddy, round int) {
 	switch round {
 	case rotateRound:
@@ -94,7 +95,7 @@ func (tokens *killTokens) changeDuring(c *caddy, round int) {
 	}
 }
 
-// postAdmin returns the body of the admin endpoint's response to a POST.
+// postAdmin sends a POST request to the admin endpoint and returns the response body.
 func (c *caddy) postAdmin(path, body string) string {
 	c.t.Helper()
 	response, err := c.admin().Post("http://caddy"+path, "application/json", strings.NewReader(body))
@@ -132,9 +133,9 @@ func (tokens *killTokens) compare(c *caddy, random *rand.Rand) sums {
 	return all
 }
 
-// TestUsageSurvivesKill kills Caddy at random moments and checks that nothing of an answered
-// request is lost: its count, its scope, its outcome, its share of the quota, and that it was
-// the last use.
+// TestUsageSurvivesKill kills Caddy at random moments and checks that no data about an
+// answered request is lost: its count, scope, outcome and quota charge, and its record as the
+// last use.
 func TestUsageSurvivesKill(t *testing.T) {
 	t.Parallel()
 	seed := newSeed(t)
@@ -144,7 +145,7 @@ func TestUsageSurvivesKill(t *testing.T) {
 	var tokens killTokens
 	var last sums
 	for round := range *kills + 1 {
-		for round > 0 && random.IntN(3) == 0 { // while it starts
+		for round > 0 && random.IntN(3) == 0 { // while Caddy starts
 			c.launch(countingSite)
 			time.Sleep(time.Duration(random.Int64N(int64(500 * time.Millisecond))))
 			c.kill()
@@ -153,7 +154,7 @@ func TestUsageSurvivesKill(t *testing.T) {
 		if round == 0 {
 			tokens = makeKillTokens(c)
 		} else if last = tokens.compare(c, random); t.Failed() {
-			t.Fatalf("after %d kills", round)
+			t.Fatalf("the counts are wrong after %d kills", round)
 		}
 		if round == *kills {
 			break
@@ -162,7 +163,7 @@ func TestUsageSurvivesKill(t *testing.T) {
 		wait := time.Duration(random.Int64N(int64(*killTime)))
 		go func() {
 			tokens.changeDuring(c, round)
-			time.Sleep(wait) // until a random moment
+			time.Sleep(wait) // wait for a random moment
 			_ = c.cmd.Process.Kill()
 			cancel()
 		}()

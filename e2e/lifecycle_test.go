@@ -15,8 +15,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCreatedAndDeleted checks that a token works in the next request after it is created, and
-// is refused in the next request after it is deleted.
+// TestCreatedAndDeleted checks that a new token works in the very next request, and that a
+// deleted token is refused in the very next request.
 func TestCreatedAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -30,7 +30,7 @@ func TestCreatedAndDeleted(t *testing.T) {
 	}
 }
 
-// expect makes a call with a token and checks the status.
+// expect makes a call with a token and checks the response status.
 func (s *site) expect(token string, want int) {
 	s.t.Helper()
 	if got, _, body := curl(s.t, append(bearer(token), s.url("/api/unikernels"))...); got != want {
@@ -38,8 +38,8 @@ func (s *site) expect(token string, want int) {
 	}
 }
 
-// TestReloads reloads the same configuration 50 times, with the store's path spelled in
-// different ways. The store stays open, and nothing is left behind.
+// TestReloads reloads the same configuration 50 times, spelling the store's path in different
+// ways. The store must stay open, and old configurations must leave nothing behind.
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -71,7 +71,7 @@ func TestReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestChangedStore reloads with another store, and back.
+// TestChangedStore reloads with another store, then with the original one.
 func TestChangedStore(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -87,8 +87,8 @@ func TestChangedStore(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestRejectedReload checks that a rejected reload leaves the running gate and its admin API
-// intact. See also TestRefusedReloads.
+// TestRejectedReload checks that a rejected reload doesn't affect the running gate and its
+// admin API. See also TestRefusedReloads.
 func TestRejectedReload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -122,7 +122,7 @@ func TestRejectedReload(t *testing.T) {
 
 func mustPort(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// TestValidateWhileRunning validates the configuration of a running Caddy.
+// TestValidateWhileRunning validates the configuration of a Caddy that is running.
 func TestValidateWhileRunning(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -166,7 +166,7 @@ func TestSecondProcess(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestStoreMode checks that only the owner can access the store.
+// TestStoreMode checks that only its owner can access the store.
 func TestStoreMode(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestLimits uses up a rate limit and a quota, with curl.
+// TestLimits uses up a rate limit and a quota with curl.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -32,7 +32,7 @@ func TestLimits(t *testing.T) {
 			}
 		}
 		if gotCode != code || explained.Code != code {
-			t.Errorf("%d %s, explained as %s, want %s", status, gotCode, explained.Code, code)
+			t.Errorf("got %d %s, explained as %s, want %s", status, gotCode, explained.Code, code)
 		}
 		for name, want := range header {
 			if value := got.Get(name); value != want &&
@@ -52,8 +52,8 @@ func TestLimits(t *testing.T) {
 	response("/api/unikernels", "ok",
 		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=3;t=3600, "quota";r=1;t=…`,
 			"Retry-After": ""})
-	// A request refused for its scope counts against the rate limit only; a request without a
-	// route counts against neither.
+	// A request refused for lack of scope counts only against the rate limit; a request
+	// without a route counts against neither.
 	response("/api/nothing", "route_not_allowed", map[string]string{"RateLimit": "", "RateLimit-Policy": ""})
 	response("/api/unikernel/console", "insufficient_scope",
 		map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=2;t=7200`})
@@ -64,7 +64,7 @@ func TestLimits(t *testing.T) {
 	response("/api/unikernels", "rate_limited", map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`,
 		"RateLimit": `"rate_limit";r=0;t=3600`, "Retry-After": "3600"})
 	response("/api/unikernel/console", "rate_limited", nil)
-	// A reload forgets nothing, and a change takes effect immediately.
+	// A reload must not reset the limits, and a change must take effect immediately.
 	if err := s.reload(plainSite); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestLimits(t *testing.T) {
 		{"--rate-limit", "none", "quota_exceeded"},
 		{"--quota", "3/month", "ok"},
 		{"--quota", "3/day", "quota_exceeded"},
-		{"--rate-limit", "1/1d", "rate_limited"}, // all four have yet to be refilled
+		{"--rate-limit", "1/1d", "rate_limited"}, // all four requests have yet to be refilled
 		{"--rate-limit", "none", "quota_exceeded"},
 		{"--quota", "none", "ok"},
 	} {
@@ -93,7 +93,7 @@ func TestLimits(t *testing.T) {
 }
 
 // TestUndeclaredBodyUsesNoQuota checks that a chunked body that is too large to forward
-// doesn't use the quota.
+// doesn't use up quota.
 func TestUndeclaredBodyUsesNoQuota(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tmax_body 1KiB",
@@ -113,8 +113,9 @@ func TestUndeclaredBodyUsesNoQuota(t *testing.T) {
 	}
 }
 
-// hammer lets clients use one token until the context ends and returns the numbers of requests
-// sent and of responses with status 200. It calls refused with any other status.
+// hammer runs clients that use one token until the context ends. It returns the number of
+// requests sent and the number of responses with status 200, and calls refused with any other
+// status.
 func hammer(ctx context.Context, c *caddy, token string, refused func(status int)) (sent, answered uint64) {
 	var all sync.WaitGroup
 	var begun, passed atomic.Uint64
@@ -148,7 +149,7 @@ func hammer(ctx context.Context, c *caddy, token string, refused func(status int
 }
 
 // TestRateLimitIsExact checks that 64 simultaneous clients get the limit plus what is refilled
-// meanwhile, never more and hardly less.
+// in the meantime, never more and barely less.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -174,8 +175,8 @@ func TestRateLimitIsExact(t *testing.T) {
 	}
 }
 
-// TestAllowedIPsBehindProxies checks that an address in a header counts only if
-// trusted_proxies vouches for it.
+// TestAllowedIPsBehindProxies checks that the gate uses an address in a header only if it
+// comes from a proxy in trusted_proxies.
 func TestAllowedIPsBehindProxies(t *testing.T) {
 	t.Parallel()
 	proxies := func(options string) string {
@@ -189,7 +190,7 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 		site      string
 		forwarded []string
 		token     string
-		seen      string // the address that is refused; empty if it is allowed
+		seen      string // the refused address, or empty if the request is allowed
 	}{
 		"no proxy":           {plainSite, []string{"203.0.113.7"}, token, "127.0.0.1"},
 		"another header":     {proxies(strict), nil, token, "127.0.0.1"},
@@ -223,8 +224,8 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 	}
 }
 
-// TestMaxScopes checks that no token can be created, edited or imported with more scopes than
-// its account allows, and that existing tokens keep theirs.
+// TestMaxScopes checks that a token can't be created, edited or imported with more scopes than
+// its account allows, and that existing tokens keep their scopes.
 func TestMaxScopes(t *testing.T) {
 	t.Parallel()
 	with := func(lines string) string {
@@ -236,7 +237,7 @@ func TestMaxScopes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, _, body := curl(t, append(bearer(before), s.url("/api/unikernels"))...); status != http.StatusOK {
-		t.Errorf("a token created before the limit: %d %s", status, body)
+		t.Errorf("a token created before the limit got status %d: %s", status, body)
 	}
 	token := s.token("--preset", "read")
 	s.token("--scope", "unikernel:restart", "--scope", "unikernel:list")
@@ -262,16 +263,16 @@ func TestMaxScopes(t *testing.T) {
 			time.Now().UTC().Format("2006-01-02 15:04:05-00:00")+`","last_access":"","usage_count":0}]}`)
 	if _, stderr, code := s.run("api-token", "import", record, "--account", "default"); code == 0 ||
 		!strings.Contains(stderr, "exceeds the maximum of account default") {
-		t.Errorf("import: %d %s", code, stderr)
+		t.Errorf("importing: got exit code %d: %s", code, stderr)
 	}
-	// A scope that no route needs would allow nothing, so loading the configuration fails and
-	// the running one stays.
+	// A scope that no route requires would allow nothing, so loading the configuration fails
+	// and the running one stays active.
 	if err := s.reload(with("\t\t\tmax_scopes unikernel:lsit\n")); err == nil ||
 		!strings.Contains(err.Error(), "account default: max_scopes") ||
 		!strings.Contains(err.Error(), "unikernel:lsit") {
 		t.Errorf("%v", err)
 	}
 	if status, _, body := curl(t, append(bearer(token), s.url("/api/unikernels"))...); status != http.StatusOK {
-		t.Errorf("after a rejected reload: %d %s", status, body)
+		t.Errorf("after a rejected reload: got status %d: %s", status, body)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// scrape returns the samples of Mollygate's own metrics.
+// scrape returns the samples of Mollygate's metrics.
 func (c *caddy) scrape() map[string]float64 {
 	c.t.Helper()
 	samples := make(map[string]float64)
@@ -39,7 +39,7 @@ func requestsTotal(outcome string) string {
 }
 
 // TestMetrics makes requests with several outcomes and checks the metrics, across reloads and
-// with two gates in one configuration.
+// with two gates in the same configuration.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	site := strings.Replace(plainSite, "\thandle {\n",
@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 		ask("malformed_token", append(bearer("x"), s.url("/api/unikernels"))...)
 		ask("invalid_path", append(bearer(token), s.url("//api/unikernels"))...)
 		ask("route_not_allowed", append(bearer(token), s.url("/other/y"))...)
-		// Caddy creates a new registry; Mollygate's metrics outlive it.
+		// On reload, Caddy creates a new registry; Mollygate's metrics must survive.
 		if err := s.reload(site); err != nil {
 			t.Fatal(err)
 		}
@@ -93,8 +93,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: %v, want %v", outcome, got[requestsTotal(outcome)], want[outcome])
 		}
 	}
-	t.Logf("the last request shows %v after its response", time.Since(begun).Round(time.Millisecond))
-	// The tokens were counted at the first scrape, before any existed.
+	t.Logf("the metrics include the last request %v after its response", time.Since(begun).Round(time.Millisecond))
+	// Mollygate counted the tokens at the first scrape, before any existed.
 	for name, want := range map[string]float64{
 		"caddy_api_tokens_store_up": 1, `caddy_api_tokens{status="active"}`: 0, `caddy_api_tokens{status="revoked"}`: 0,
 		`caddy_api_tokens_expiring{within="1d"}`: 0, `caddy_api_tokens_expiring{within="7d"}`: 0,
@@ -110,21 +110,21 @@ func TestMetrics(t *testing.T) {
 			samples["caddy_api_tokens_usage_flush_duration_seconds_count"] > 0
 	})
 	if _, there := got["caddy_bearer_auth_verify_duration_seconds_count"]; !there {
-		t.Error("no histogram of decisions")
+		t.Error("the metrics lack the histogram of decision times")
 	}
 	for name := range got {
 		if strings.Contains(name, tokenID(token)) {
-			t.Errorf("a token's ID is a label: %s", name)
+			t.Errorf("a label contains a token's ID: %s", name)
 		}
 	}
-	// A listing also shows a use immediately.
+	// A list of tokens must also show a use immediately.
 	if allowed, denied := s.usage(token); allowed != uint64(want["ok"]+want["backend_redirect"]) || denied == 0 {
 		t.Errorf("listed %d allowed and %d denied", allowed, denied)
 	}
 }
 
-// TestTokenMetrics checks that the metrics about tokens are right at the first scrape,
-// including those for tokens of an earlier process.
+// TestTokenMetrics checks that the token metrics are right at the first scrape, including
+// those for tokens created by an earlier process.
 func TestTokenMetrics(t *testing.T) {
 	t.Parallel()
 	c := startCaddy(t, plainSite, map[string]string{"UPSTREAM": "x", "BACKEND": "127.0.0.1:1"})

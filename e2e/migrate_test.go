@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestMigrate runs the commands of docs/migrate.md one by one, with a stand-in whose tokens
+// TestMigrate runs the commands from docs/migrate.md one by one, with a stand-in whose tokens
 // are in use.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
@@ -56,18 +56,18 @@ func TestMigrate(t *testing.T) {
 		checkNoSecret(t, "the output", out, secret)
 	}
 	if left, _ := filepath.Glob(c.path("secrets/*")); len(left) != 1 {
-		t.Errorf("remaining files: %q", left)
+		t.Errorf("got remaining files %q", left)
 	}
 	for token, want := range map[string]int{old: 401, other: 200, key: 200} {
 		if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != want {
 			t.Errorf("status %d, want %d: %s", status, want, body)
 		}
 	}
-	// The web UI works.
+	// The web UI must still work.
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
-		t.Errorf("the web UI: status %d", status)
+		t.Errorf("getting the web UI: got status %d", status)
 	}
 	if !strings.Contains(out, "Imported 2 of 2 keys.") || !strings.Contains(out, "Imported 0 of 3 keys.") {
-		t.Errorf("the import says\n%s", out)
+		t.Errorf("the import printed\n%s", out)
 	}
 }

@@ -20,7 +20,8 @@ import (
 
 const monitoring = "../monitoring"
 
-// prometheusServer is a Prometheus that scrapes a Caddy every second, with our alerts.
+// prometheusServer is a Prometheus server that scrapes Caddy every second and evaluates our
+// alerts.
 type prometheusServer struct {
 	t       *testing.T
 	address string
@@ -60,7 +61,7 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 	return p
 }
 
-// get queries Prometheus' API and decodes the data. It reports whether Prometheus responded.
+// get queries Prometheus's API and decodes the data. It reports whether Prometheus responded.
 func (p *prometheusServer) get(path string, query url.Values, data any) bool {
 	p.t.Helper()
 	response, err := http.Get("http://" + p.address + "/api/v1/" + path + "?" + query.Encode())
@@ -80,7 +81,7 @@ func (p *prometheusServer) get(path string, query url.Values, data any) bool {
 	}{data}) == nil && response.StatusCode == http.StatusOK
 }
 
-// samples returns the result of a query.
+// samples returns the samples that match a query.
 func (p *prometheusServer) samples(query string) (values []string) {
 	p.t.Helper()
 	var data struct {
@@ -97,16 +98,16 @@ func (p *prometheusServer) samples(query string) (values []string) {
 	return values
 }
 
-// TestMonitoring runs a real Prometheus that scrapes a real Caddy. Each query of the Grafana
-// dashboard has a result, and no alert uses a metric that doesn't exist.
+// TestMonitoring runs a real Prometheus that scrapes a real Caddy. It checks that each query
+// in the Grafana dashboard returns data, and that no alert uses a metric that doesn't exist.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite+"\nhttp://127.0.0.1:{$HTTPS} {\n\tmetrics\n}\n", mollymawktest.Options{})
 	token := s.token("--preset", "read", "--expires-in", "3d")
 	p := startPrometheus(t, "127.0.0.1:"+s.env["HTTPS"])
 	s.eventually("Prometheus scrapes", func() bool { return len(p.samples("caddy_api_tokens_store_up == 1")) == 1 })
-	// Rates cover the last minute, and only one decision in 64 is timed, so requests continue
-	// until the end of the test.
+	// Rates cover the last minute, and the gate times only one decision in 64, so keep sending
+	// requests until the end of the test.
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

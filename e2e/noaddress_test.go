@@ -9,8 +9,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestClientWithoutAddress checks that a client on a unix socket, which has no address, is
-// shown without one: as null in JSON and "-" in logs.
+// TestClientWithoutAddress checks how a client on a unix socket, which has no address, is
+// shown: as null in JSON and as "-" in logs.
 func TestClientWithoutAddress(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
@@ -89,7 +89,7 @@ http://users.test {
 	shown := 0
 	for line := range strings.Lines(s.output.String()) {
 		if strings.Contains(line, "invalid IP") {
-			t.Errorf("logged: %s", line)
+			t.Errorf("got log line %s", line)
 		}
 		var entry struct {
 			Message  string  `json:"msg"`
@@ -100,7 +100,7 @@ http://users.test {
 			continue
 		}
 		if entry.Message == "token created" && (entry.Address == nil || *entry.Address != "-") {
-			t.Errorf("logged: %s", line)
+			t.Errorf("got log line %s", line)
 		}
 		if entry.Message == "refused request" && entry.ClientIP != nil {
 			shown++
@@ -110,6 +110,6 @@ http://users.test {
 		}
 	}
 	if shown == 0 {
-		t.Error("no refusal was logged, so nothing was tested")
+		t.Error("Caddy logged no refusal, so this test checked nothing")
 	}
 }

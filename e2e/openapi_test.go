@@ -18,7 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 )
 
-// describedCall is a call by a test of package admin, and its response.
+// describedCall is a call made by a test in package admin, with its response.
 type describedCall struct {
 	Method, Pattern, ID, URL string
 	Header                   http.Header
@@ -28,19 +28,19 @@ type describedCall struct {
 	Answer                   []byte
 }
 
-// TestOpenAPI runs the tests of package admin and compares their calls and responses with
+// TestOpenAPI runs package admin's tests and compares their calls and responses with
 // openapi.json.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	document := openAPI(t)
 	if !strings.HasPrefix(document.OpenAPI, "3.1.") {
-		t.Errorf("version %s", document.OpenAPI)
+		t.Errorf("got OpenAPI version %s", document.OpenAPI)
 	}
 	path := filepath.Join(t.TempDir(), "exchanges")
 	tests := exec.CommandContext(t.Context(), "go", "test", "-C", "..", "-count", "1", "./admin")
 	tests.Env = append(os.Environ(), "MOLLYGATE_TEST_EXCHANGES="+path)
 	if out, err := tests.CombinedOutput(); err != nil {
-		t.Fatalf("the tests of package admin: %v\n%s", err, out)
+		t.Fatalf("running package admin's tests: %v\n%s", err, out)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func openAPI(t *testing.T) *openapi3.T {
 	return document
 }
 
-// checkDescribed returns an error if the response differs from openapi.json, or if a request
+// checkDescribed returns an error if a response doesn't match openapi.json, or if a request
 // succeeded that openapi.json doesn't allow.
 func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 	t.Helper()
@@ -117,7 +117,7 @@ func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 		Body: io.NopCloser(bytes.NewReader(e.Answer)),
 	}
 	if err := openapi3filter.ValidateResponse(t.Context(), response); err != nil {
-		return fmt.Errorf("the response %d differs from openapi.json: %w", e.Status, err)
+		return fmt.Errorf("the response with status %d doesn't match openapi.json: %w", e.Status, err)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func TestCheckDescribed(t *testing.T) {
 		status int
 		body   string
 	}{
-		"a member missing": {http.StatusOK, `{"data":[{"id":"4fQ9Zt2LkVb7"}],"next_cursor":null}`},
+		"a missing member": {http.StatusOK, `{"data":[{"id":"4fQ9Zt2LkVb7"}],"next_cursor":null}`},
 		"another status":   {http.StatusTeapot, `{}`},
 		"no JSON":          {http.StatusOK, `x`},
 	} {

@@ -12,7 +12,7 @@ import (
 
 const challenge = `Bearer realm="mollymawk"`
 
-// TestRefusals provokes every refusal that doesn't require limits, with curl.
+// TestRefusals uses curl to provoke every refusal that doesn't involve limits.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -36,8 +36,8 @@ func TestRefusals(t *testing.T) {
 		path      string
 		status    int
 		code      string
-		challenge string // a prefix of WWW-Authenticate; empty for none
-		token     string // if the secret matched
+		challenge string // the start of WWW-Authenticate, or empty for none
+		token     string // set if the secret matches
 		member    [2]string
 	}{
 		"no credential": {nil, "/api/unikernels", 401, "missing_token", challenge, "", [2]string{}},
@@ -64,8 +64,8 @@ func TestRefusals(t *testing.T) {
 			invalidRequest, "", [2]string{}},
 		"checksum": {bearer(malformed), "/api/unikernels", 401, "malformed_token", invalidToken, "",
 			[2]string{}},
-		"token of another system": {bearer("glpat-0123456789"), "/api/unikernels", 401, "malformed_token", invalidToken,
-			"", [2]string{}},
+		"token from another system": {bearer("glpat-0123456789"), "/api/unikernels", 401, "malformed_token",
+			invalidToken, "", [2]string{}},
 		"deleted":       {bearer(unknown), "/api/unikernels", 401, "unknown_token", invalidToken, "", [2]string{}},
 		"admin token":   {bearer(admin), "/api/unikernels", 403, "wrong_kind", "", admin, [2]string{}},
 		"not yet valid": {bearer(later), "/api/unikernels", 401, "not_yet_valid", invalidToken, later, [2]string{}},
@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 			if test.status == http.StatusMethodNotAllowed && header.Get("Allow") != "GET" {
 				t.Errorf("Allow is %q", header.Get("Allow"))
 			}
-			var want any // no secret matched
+			var want any // for when no secret matches
 			if test.token != "" {
 				want = tokenID(test.token)
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestRequestHeaders sends headers through a gate with an allowlist.
+// TestRequestHeaders sends headers through a gate that has a header allowlist.
 func TestRequestHeaders(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
@@ -38,7 +38,7 @@ func TestRequestHeaders(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	// Caddy's proxy adds some.
+	// Caddy's proxy adds some headers.
 	want := []string{"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type",
 		"Host", "If-Match", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
 	if !slices.Equal(got, want) || string(requests[0].Body) != body {

@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// problem decodes the body of a problem response.
+// problem decodes the body of an application/problem+json response.
 func problem(t *testing.T, body string) map[string]any {
 	t.Helper()
 	var members map[string]any
@@ -24,7 +24,7 @@ func problem(t *testing.T, body string) map[string]any {
 	return members
 }
 
-// expectProblem makes a call and checks the status and code of the refusal.
+// expectProblem makes a call and checks the refusal's status and code.
 func (s *site) expectProblem(t *testing.T, token, path string, status int, code string, args ...string) (http.Header,
 	map[string]any) {
 	t.Helper()
@@ -37,8 +37,8 @@ func (s *site) expectProblem(t *testing.T, token, path string, status int, code 
 	return header, members
 }
 
-// TestBackendResponses checks the backend responses that the gate replaces. Each request
-// counts as allowed.
+// TestBackendResponses checks how the gate replaces certain backend responses. Each of these
+// requests counts as allowed.
 func TestBackendResponses(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -49,7 +49,8 @@ func TestBackendResponses(t *testing.T) {
 	if header.Get("Location") != "" || header.Get("Set-Cookie") != "" {
 		t.Errorf("the client got headers of the redirect: %v", header)
 	}
-	// Mollymawk's own messages, from pages, fragments and JSON, with the matching status.
+	// The refusals contain Mollymawk's own messages, taken from pages, fragments and JSON, and
+	// have the matching status.
 	for _, said := range []struct {
 		path, body, detail, backendCode string
 		status                          int
@@ -73,11 +74,11 @@ func TestBackendResponses(t *testing.T) {
 	_, members := s.expectProblem(t, token, "/api/unikernel/scaling/update?instance=default&unikernel=x", 400,
 		"backend_error", "-F", "should_scale=on")
 	if _, known := members["backend_code"]; known || members["detail"] != "Missing max number of clones to spawn." {
-		t.Errorf("scaling: %v", members)
+		t.Errorf("scaling: got refusal %v", members)
 	}
 	status, _, body := curl(t, append(bearer(token), "-d", "{}", s.url("/api/unikernel/destroy"))...)
 	if status != 400 || !strings.Contains(body, "Couldn't find unikernel name in json") {
-		t.Errorf("the backend's own error arrived as %d %s", status, body)
+		t.Errorf("the backend's own error arrived with status %d: %s", status, body)
 	}
 
 	s.backend.SetFaults(mollymawktest.Faults{Silent: []string{"/api/unikernel/destroy"}})
@@ -85,7 +86,7 @@ func TestBackendResponses(t *testing.T) {
 	if header.Get("Api-Key-Expires") == "" {
 		t.Error("the response lacks Api-Key-Expires")
 	}
-	// The connection and the counts are unharmed.
+	// The connection must still work and the counts must be right.
 	s.expect(token, http.StatusOK)
 	if allowed, denied := s.usage(token); allowed != 10 || denied != 0 {
 		t.Errorf("counted %d and %d, want 10 and 0", allowed, denied)
@@ -99,8 +100,8 @@ func TestBackendResponses(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestUpstreamCredential makes the backend refuse the account's upstream token in every way it
-// can.
+// TestUpstreamCredential makes the backend refuse the account's upstream token in every
+// possible way.
 func TestUpstreamCredential(t *testing.T) {
 	t.Parallel()
 	withFile := strings.Replace(plainSite, "{env.UPSTREAM}", "{file.{$DIR}/upstream}", 1)
@@ -128,18 +129,18 @@ func TestUpstreamCredential(t *testing.T) {
 	}
 	s.expectProblem(t, token, "/api/unikernel/destroy", 502, "upstream_credential", "-d", "{}")
 	if log := s.output.String(); !strings.Contains(log, `"account":"default"`) || !strings.Contains(log, `"since":`) {
-		t.Error("the log lacks the refused account or since when")
+		t.Error("the log doesn't name the refused account or when the refusals started")
 	}
 	if err := os.WriteFile(s.path("upstream"), []byte(fresh), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The refusal makes the gate read the file again.
+	// The refusal makes the gate reread the file.
 	s.expectProblem(t, token, "/api/unikernels", 502, "upstream_credential")
 	s.expect(token, http.StatusOK)
 	s.checkLogs(token, old, fresh)
 }
 
-// TestAccounts removes the account of a token, and uses an account without an upstream token.
+// TestAccounts removes a token's account, and uses an account that has no upstream token.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	withAlice := strings.Replace(plainSite, "account default {", "account nobody\n\t\taccount alice {", 1)
@@ -154,7 +155,7 @@ func TestAccounts(t *testing.T) {
 	s.backend.Reset()
 	curl(t, append(bearer(nobody), s.url("/api/unikernels"))...)
 	if got := s.backend.Requests()[0].Values("Authorization"); len(got) != 0 {
-		t.Errorf("a request of an account without a credential carried one")
+		t.Errorf("a request for an account without a credential reached the backend with one")
 	}
 	if err := s.reload(plainSite); err != nil {
 		t.Fatal(err)
@@ -165,15 +166,15 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestExpiry uses a token until it expires. Responses carry a warning in the last quarter of
-// its lifetime.
+// TestExpiry uses a token until it expires. Responses must carry a warning during the last
+// quarter of its lifetime.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
 	token := s.token("--preset", "read", "--expires-in", "8s")
 	status, header, _ := curl(t, append(bearer(token), s.url("/api/unikernels"))...)
 	if status != http.StatusOK || header.Get("Api-Key-Warning") != "" {
-		t.Errorf("new: status %d, Api-Key-Warning %q", status, header.Get("Api-Key-Warning"))
+		t.Errorf("a new token got status %d and Api-Key-Warning %q", status, header.Get("Api-Key-Warning"))
 	}
 	s.eventually("responses carry a warning", func() bool {
 		status, header, _ = curl(t, append(bearer(token), s.url("/api/unikernels"))...)
@@ -194,7 +195,7 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// TestBrowserSessions checks that requests with a session reach the web UI and nothing else.
+// TestBrowserSessions checks that requests with a browser session reach only the web UI.
 func TestBrowserSessions(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -207,15 +208,15 @@ func TestBrowserSessions(t *testing.T) {
 		status int
 		passed bool
 	}{
-		"page":                       {nil, "/", 200, true},
-		"page with session":          {[]string{"-H", "Cookie: " + session}, "/dashboard", 200, true},
-		"page without session":       {nil, "/dashboard", 302, true},
-		"unknown page":               {nil, "/nowhere", 400, true},
-		"listed with session":        {[]string{"-H", "Cookie: " + session}, "/api/unikernels", 200, true},
-		"listed without session":     {nil, "/api/unikernels", 401, false},
-		"listed with another cookie": {[]string{"-H", "Cookie: x=y"}, "/api/unikernels", 401, false},
-		"listed with empty cookie":   {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
-		"listed with another method": {[]string{"-X", "PUT", "-H", "Cookie: " + session}, "/api/unikernels",
+		"page":                         {nil, "/", 200, true},
+		"page with session":            {[]string{"-H", "Cookie: " + session}, "/dashboard", 200, true},
+		"page without session":         {nil, "/dashboard", 302, true},
+		"unknown page":                 {nil, "/nowhere", 400, true},
+		"API call with session":        {[]string{"-H", "Cookie: " + session}, "/api/unikernels", 200, true},
+		"API call without session":     {nil, "/api/unikernels", 401, false},
+		"API call with another cookie": {[]string{"-H", "Cookie: x=y"}, "/api/unikernels", 401, false},
+		"API call with empty cookie":   {[]string{"-H", "Cookie: molly_session="}, "/api/unikernels", 401, false},
+		"API call with another method": {[]string{"-X", "PUT", "-H", "Cookie: " + session}, "/api/unikernels",
 			405, false},
 		"basic auth is removed": {[]string{"-u", "a:b", "-H", "Cookie: " + session}, "/api/unikernels",
 			200, true},
@@ -248,7 +249,8 @@ func TestBrowserSessions(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestAccessLog checks that the access log names the token's ID, and redacts a token in a URL.
+// TestAccessLog checks that the access log contains the token's ID, and that a token in a URL
+// is redacted.
 func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -264,18 +266,18 @@ func TestAccessLog(t *testing.T) {
 	})
 	lines := s.accessLog()
 	if len(lines) != 5 || lines[0].UserID != tokenID(token) || lines[1].UserID != "" || lines[1].Status != 403 {
-		t.Fatalf("the access log is %+v", lines)
+		t.Fatalf("got access log %+v", lines)
 	}
 	for _, line := range lines[2:4] {
 		if want := "/api/unikernels?token=mmk_" + tokenID(token) + "_…REDACTED"; line.Status != 400 ||
 			line.Request.URI != want {
-			t.Errorf("the access log has %+v, want 400 of %s", line, want)
+			t.Errorf("the access log entry is %+v, want status 400 for %s", line, want)
 		}
 	}
 	s.checkLogs(token)
 }
 
-// TestOtherBackend guards a backend other than Mollymawk with route lines.
+// TestOtherBackend protects a backend other than Mollymawk with route lines.
 func TestOtherBackend(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// callers call the gate with the current secret until they are stopped, and count the
+// callers are clients that call the gate with the current secret until stopped, and count the
 // responses.
 type callers struct {
 	s      *site
@@ -28,7 +28,7 @@ type callers struct {
 	refused []string
 }
 
-// startCallers starts n clients that call continuously, each on its own connections.
+// startCallers starts n clients that call the gate continuously, each on its own connections.
 func startCallers(s *site, n int, secret string) *callers {
 	ctx, stop := context.WithCancel(s.t.Context())
 	c := &callers{s: s, stop: stop}
@@ -76,7 +76,7 @@ func (c *callers) refuse(what string) {
 	}
 }
 
-// passes waits until n more requests have been allowed.
+// passes waits until the gate has allowed n more requests.
 func (c *callers) passes(n int64) {
 	c.s.t.Helper()
 	target := c.passed.Load() + n
@@ -95,8 +95,8 @@ func (c *callers) end() {
 	c.wait.Wait()
 }
 
-// TestRotation rotates a token while 50 clients call continuously. No request fails, whether
-// its client already uses the new secret or not.
+// TestRotation rotates a token while 50 clients call continuously. No request may fail,
+// whether or not its client already uses the new secret.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -112,17 +112,17 @@ func TestRotation(t *testing.T) {
 	}
 	current := strings.TrimSpace(stdout)
 	if tokenID(current) != id || current == old {
-		t.Fatal("the new secret has another ID, or is the old one")
+		t.Fatal("the new secret has another ID or is the same as the old one")
 	}
 	clients.passes(200) // with the old secret
 	url := s.url("/api/unikernels?instance=default")
 	status, header, _ := curl(t, append(bearer(old), url)...)
 	if warning := header.Get("Api-Key-Warning"); status != 200 || !strings.HasPrefix(warning, "rotated; until=20") {
-		t.Errorf("the old secret: %d, Api-Key-Warning %q", status, warning)
+		t.Errorf("the old secret got status %d and Api-Key-Warning %q", status, warning)
 	}
 	status, header, _ = curl(t, append(bearer(current), url)...)
 	if warning := header.Get("Api-Key-Warning"); status != 200 || warning != "" {
-		t.Errorf("the new secret: %d, Api-Key-Warning %q", status, warning)
+		t.Errorf("the new secret got status %d and Api-Key-Warning %q", status, warning)
 	}
 	clients.secret.Store(&current)
 	clients.passes(500)
@@ -140,11 +140,11 @@ func TestRotation(t *testing.T) {
 	s.checkLogs(old, current)
 }
 
-// TestChangeTakesEffect checks that after a change of a token has returned, every later
-// request is refused, even with other requests in progress.
+// TestChangeTakesEffect checks that once a call that disables, revokes or deletes a token has
+// returned, the gate refuses every later request, even while other requests are in progress.
 func TestChangeTakesEffect(t *testing.T) {
 	t.Parallel()
-	// Requests with a deleted token count as guesses.
+	// Requests with a deleted token count as token guesses.
 	s := startSite(t, strings.Replace(plainSite, "bearer_auth {", "bearer_auth {\n failure_limit off", 1),
 		mollymawktest.Options{})
 	for verb, want := range map[string]string{"revoke": "revoked_token", "disable": "disabled_token",
@@ -164,7 +164,7 @@ func TestChangeTakesEffect(t *testing.T) {
 			for range 20 {
 				wait.Go(func() {
 					if status, code := s.get(token); status != 401 || code != want {
-						t.Errorf("%s, round %d: a request that began later got %d %s", verb, round, status, code)
+						t.Errorf("%s, round %d: a later request got status %d %s", verb, round, status, code)
 					}
 				})
 			}
@@ -174,7 +174,7 @@ func TestChangeTakesEffect(t *testing.T) {
 	}
 }
 
-// get lists unikernels on its own connection.
+// get lists unikernels on a new connection.
 func (s *site) get(token string) (status int, code string) {
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.env["HTTP"])
 	if err != nil {
@@ -198,8 +198,7 @@ func (s *site) get(token string) (status int, code string) {
 	return response.StatusCode, code
 }
 
-// TestCommandLine manages a token through its lifecycle with the command line and a real
-// Caddy.
+// TestCommandLine takes a token through its lifecycle with the command line and a real Caddy.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -218,17 +217,17 @@ func TestCommandLine(t *testing.T) {
 	}
 	run(0, "edit", id, "--name", "renamed", "--scope", "block:delete")
 	if _, code := s.get(token); code != "insufficient_scope" {
-		t.Errorf("after the edit: %s", code)
+		t.Errorf("after the edit: got code %s", code)
 	}
 	run(4, "explain", "GET", "/api/unikernels", "--token-id", id)
 	run(0, "explain", "POST", "/api/block/delete", "--token-id", id)
 	run(0, "disable", id)
 	run(0, "enable", id)
 	if out := run(0, "usage", id, "-o", "json"); !strings.Contains(out, `"usage_count":1,"denied_count":1`) {
-		t.Errorf("usage: %s", out)
+		t.Errorf("got usage %s", out)
 	}
 	if out := run(0, "audit", "--token-id", id, "-o", "json"); strings.Count(out, `"action"`) != 4 {
-		t.Errorf("audit: %s", out)
+		t.Errorf("got audit log %s", out)
 	}
 	backup := s.path("backup.db")
 	run(0, "backup", backup)
@@ -236,13 +235,13 @@ func TestCommandLine(t *testing.T) {
 	run(0, "check", backup)
 	leak := s.write("leak.txt", "deploy: "+token+"\n")
 	if out := run(4, "scan", leak); !strings.Contains(out, id+"  active") || strings.Contains(out, token[17:]) {
-		t.Errorf("scan: %s", out)
+		t.Errorf("got scan result %s", out)
 	}
-	run(2, "restore", backup, "--store", s.path("tokens.db"), "--yes") // Caddy holds it
+	run(2, "restore", backup, "--store", s.path("tokens.db"), "--yes") // Caddy holds the store
 	run(0, "revoke", id, "--yes", "--wait")
 	run(5, "enable", id)
 
-	// After a restore with Caddy stopped, later changes are undone.
+	// A restore with Caddy stopped undoes all changes made since the backup.
 	s.stop()
 	cmd := s.command("api-token", "restore", backup, "--store", s.path("tokens.db"), "--yes")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "is kept as") {
@@ -250,7 +249,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	s.start(plainSite)
 	if out := run(0, "show", id); !strings.Contains(out, "active") || !strings.Contains(out, "renamed") {
-		t.Errorf("restored: %s", out)
+		t.Errorf("got restored tokens %s", out)
 	}
 	cmd = s.command("api-token", "list", "--address", "127.0.0.1:1")
 	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 6 {
@@ -259,8 +258,7 @@ func TestCommandLine(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestAcknowledgedChangesSurviveKill checks that an acknowledged change is there after kill
-// -9.
+// TestAcknowledgedChangesSurviveKill checks that acknowledged changes survive kill -9.
 func TestAcknowledgedChangesSurviveKill(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// checkNoSecret fails if a text contains a secret, its hash or its secret part. It never
-// prints the secret.
+// checkNoSecret fails the test if a text contains a secret, its hash or its secret part. It
+// never prints the secret.
 func checkNoSecret(t *testing.T, where, text, secret string) {
 	t.Helper()
 	sum := sha256.Sum256([]byte(secret))
@@ -22,13 +22,13 @@ func checkNoSecret(t *testing.T, where, text, secret string) {
 	if len(secret) == 55 {
 		forms["the secret part of a token"] = secret[17:49]
 	}
-	if len(secret) == 36 { // an upstream token, which a backend may repeat
+	if len(secret) == 36 { // an upstream token, which a backend may echo
 		forms["a secret in base64"] = base64.StdEncoding.EncodeToString([]byte(secret))[:47]
 		forms["a credential in base64"] = base64.StdEncoding.EncodeToString([]byte("Bearer " + secret))[12:56]
 		forms["a secret in hexadecimal"] = hex.EncodeToString([]byte(secret))
 		forms["a secret in UTF-16"] = strings.Join(strings.Split(secret, ""), "\x00")
 		forms["a secret in upper case"] = strings.ToUpper(secret)
-		forms["a secret as a header's name"] = http.CanonicalHeaderKey(secret)
+		forms["a secret as a header name"] = http.CanonicalHeaderKey(secret)
 	}
 	for what, form := range forms {
 		if strings.Contains(text, form) {

@@ -19,15 +19,15 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// A client that sends its body slowly must not be able to act after its token has ended, with
-// content that it chooses only then (CWE-367).
+// A client that sends its body slowly must not be able to choose the content after its token
+// has ended and still have the request take effect (CWE-367).
 
-// withdrawals are the ways in which a token loses access, and the refusal that the request
-// then gets.
+// withdrawals are the ways in which a token loses access, each with the refusal that the
+// request then gets.
 var withdrawals = map[string]struct {
 	method, path string
 	body         any
-	status       int // of the change
+	status       int // the response status of the change
 	want         string
 }{
 	"deleted":  {method: http.MethodDelete, status: http.StatusNoContent, want: "401 unknown_token"},
@@ -44,7 +44,7 @@ var withdrawals = map[string]struct {
 	"moved": {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
 }
 
-// withdraw takes away a token's access, and waits until the change is in effect.
+// withdraw takes away a token's access and waits until the change is in effect.
 func (c *caddy) withdraw(token, way string) {
 	c.t.Helper()
 	lost := withdrawals[way]
@@ -56,7 +56,7 @@ func (c *caddy) withdraw(token, way string) {
 	}
 }
 
-// clients returns HTTP clients for each protocol, and the origin of the URLs for each.
+// clients returns an HTTP client and a URL origin for each protocol.
 func (a *testbed) clients(t *testing.T) map[string]struct {
 	*http.Client
 	origin string
@@ -68,7 +68,7 @@ func (a *testbed) clients(t *testing.T) map[string]struct {
 		return p
 	}
 	config := func() *tls.Config { return &tls.Config{ServerName: gatedHost, InsecureSkipVerify: true} }
-	// The transport drops connections on which a stream broke without closing them.
+	// After a stream breaks, the transport drops the connection without closing it.
 	dial := func(ctx context.Context, address string, tlsConfig *tls.Config, config *quic.Config) (*quic.Conn, error) {
 		conn, err := quic.DialAddr(ctx, address, tlsConfig, config)
 		if err == nil {
@@ -96,7 +96,7 @@ func (a *testbed) clients(t *testing.T) map[string]struct {
 	return clients
 }
 
-// slowRequest is a request whose body the test sends in pieces.
+// slowRequest is a request whose body the test sends piece by piece.
 type slowRequest struct {
 	body     *io.PipeWriter
 	response chan slowResponse
@@ -104,7 +104,7 @@ type slowRequest struct {
 
 type slowResponse struct {
 	status int
-	code   string // of a refusal
+	code   string // the error code of a refusal
 	err    error
 }
 
@@ -115,7 +115,7 @@ func (a slowResponse) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, a.code))
 }
 
-// doRequest sends a request and reads the response.
+// doRequest sends a request and reads the whole response.
 func doRequest(client *http.Client, request *http.Request) slowResponse {
 	response, err := client.Do(request)
 	if err != nil {
@@ -157,13 +157,14 @@ func (c *caddy) waitUntilDecided(token, path string) {
 	})
 }
 
-// limited creates a token for which [caddy.waitUntilDecided] works.
+// limited creates a token with the rate limit that [caddy.waitUntilDecided] needs.
 func (c *caddy) limited(scopes ...string) string {
 	c.t.Helper()
 	return c.mint(map[string]any{"scopes": scopes, "rate_limit": map[string]any{"requests": 1000, "window": "24h"}})
 }
 
-// TestSlowBody withdraws a token's access between the head and the end of the body.
+// TestSlowBody withdraws a token's access after the request head but before the end of the
+// body.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, testbedConfig(), nil)
@@ -202,7 +203,7 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// TestUploadEndsWithToken withdraws a token's access during its upload.
+// TestUploadEndsWithToken withdraws a token's access during an upload.
 func TestUploadEndsWithToken(t *testing.T) {
 	t.Parallel()
 	type reading struct {
@@ -248,7 +249,7 @@ func TestUploadEndsWithToken(t *testing.T) {
 				if response := <-request.response; response.String() != lost.want {
 					t.Errorf("got %v, want %s", response, lost.want)
 				}
-				// The client notices the closed connection after one or a few writes.
+				// The client notices the closed connection after a few writes.
 				for _, err := io.WriteString(request.body, "x"); err == nil && protocol != "h3"; _,
 					err = io.WriteString(request.body, "x") {
 					if time.Since(lastly) > 10*time.Second {
@@ -258,14 +259,14 @@ func TestUploadEndsWithToken(t *testing.T) {
 			})
 		}
 	}
-	// A complete upload may finish.
+	// An upload that is already complete may finish.
 	token := a.limited("plain:upload")
 	client := a.clients(t)["h1"]
 	request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/upload", token, "whole")
 	<-begun
 	_ = request.body.Close()
 	if got := <-ended; got.n != 4 || got.err != nil {
-		t.Errorf("the backend got %d bytes more: %v", got.n, got.err)
+		t.Errorf("the backend got %d more bytes and error %v", got.n, got.err)
 	}
 	a.withdraw(token, "revoked")
 	if response := <-request.response; response.String() != "200" {
@@ -273,7 +274,7 @@ func TestUploadEndsWithToken(t *testing.T) {
 	}
 }
 
-// TestRetriedRequest ends a token while Caddy retries to reach the backend.
+// TestRetriedRequest ends a token while Caddy keeps trying to reach the backend.
 func TestRetriedRequest(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -297,8 +298,8 @@ func TestRetriedRequest(t *testing.T) {
 	}
 }
 
-// TestAccountRemovedDuringBody reloads while a body is being sent. The configuration that is
-// active when the request is forwarded applies.
+// TestAccountRemovedDuringBody reloads while a client sends a body. The configuration that is
+// active when the gate forwards the request must apply.
 func TestAccountRemovedDuringBody(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
@@ -342,7 +343,7 @@ func removeAccountDuringBody(t *testing.T, kind string, backend *goBackend, conf
 	}
 }
 
-// TestStalledResponse ends a token while its short response stalls: before and within its
+// TestStalledResponse ends a token while a short response stalls, either before or within its
 // body.
 func TestStalledResponse(t *testing.T) {
 	t.Parallel()
@@ -392,12 +393,12 @@ func TestStalledResponse(t *testing.T) {
 	}
 }
 
-// passedRequests returns the number of requests that have been allowed.
+// passedRequests returns the number of requests that the gate has allowed.
 func (c *caddy) passedRequests() float64 { return c.scrape()[requestsTotal("ok")] }
 
-// TestBrokenUploadIsIncomplete interrupts forced creates, by a client that leaves and by a
-// token that ends. Mollymawk takes the end of a body of known length for the end of the image,
-// and would replace the unikernel that runs under that name.
+// TestBrokenUploadIsIncomplete interrupts forced creates by disconnecting the client or ending
+// the token. Mollymawk treats the end of a body of known length as the end of the image, and
+// would replace the running unikernel of the same name.
 func TestBrokenUploadIsIncomplete(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -8,21 +8,21 @@ import (
 	"testing"
 )
 
-// adminAttack is a call of the admin API that must be refused, or whose response must not
-// exceed what is listed here.
+// adminAttack is an admin API call that must be refused, or whose response must contain no
+// more than is listed here.
 type adminAttack struct {
 	name string
 	wireRequest
 	status []int
-	// code is the error code of the refusal, if the admin API refuses the call.
+	// code is the refusal's error code, if the admin API refuses the call.
 	code string
-	// logged reports whether Caddy's own log shows the URL, which Mollygate can't prevent.
+	// logged reports whether Caddy itself logs the URL, which Mollygate can't prevent.
 	logged bool
 }
 
 const (
 	keysHost = "keys.test"
-	// Sites whose admin API trusts the users of an authenticator in front of it.
+	// These sites' admin APIs trust the users of an authenticator in front of them.
 	trustHost, trustGateHost, trustNobodyHost = "trust.test", "trust-gate.test", "trust-nobody.test"
 	jsonType                                  = "Content-Type: application/json"
 	newToken                                  = `{"name":"made","expires_in":"1d","scopes":["plain:read"]}`
@@ -41,14 +41,14 @@ func adminConfig() string {
 				"api_tokens_admin {\ntrust_user\n}\n}")
 }
 
-// calling returns a call of the admin API of a site.
+// calling returns a call of a site's admin API.
 func calling(host, method, path, body string, header ...string) wireRequest {
 	return wireRequest{host: host, method: method, target: path, header: header, body: body}
 }
 
 const tokensURL = "/api/v1/tokens"
 
-// siteAttacks are calls of the admin API on a site.
+// siteAttacks are calls of a site's admin API.
 var siteAttacks = []adminAttack{
 	{name: "no credential", wireRequest: calling(keysHost, "GET", tokensURL, ""), status: []int{401},
 		code: "missing_token"},
@@ -213,7 +213,7 @@ var siteAttacks = []adminAttack{
 	{name: "lifetime, exponent",
 		wireRequest: calling(keysHost, "POST", tokensURL, `{"name":"a","expires_in":1e3,"scopes":["plain:read"]}`,
 			by("$M", jsonType)...), status: []int{400}, code: "invalid_field"},
-	{name: "lifetime, larger than an int64",
+	{name: "lifetime, too large for int64",
 		wireRequest: calling(keysHost, "POST", tokensURL,
 			`{"name":"a","expires_in":9223372036854775808,"scopes":["plain:read"]}`, by("$M", jsonType)...),
 		status: []int{400}, code: "invalid_field"},
@@ -246,7 +246,7 @@ var siteAttacks = []adminAttack{
 	{name: "lifetime, never",
 		wireRequest: calling(keysHost, "POST", tokensURL, `{"name":"a","expires_in":"never","scopes":["plain:read"]}`,
 			by("$M", jsonType)...), status: []int{400}, code: "invalid_field"},
-	{name: "lifetime, longer than any time.Duration",
+	{name: "lifetime, too long for time.Duration",
 		wireRequest: calling(keysHost, "POST", tokensURL,
 			`{"name":"a","expires_in":1000000000000,"scopes":["plain:read"]}`, by("$M", jsonType)...),
 		status: []int{400}, code: "invalid_field"},
@@ -266,8 +266,8 @@ var siteAttacks = []adminAttack{
 	{name: "tunnel", wireRequest: tunnel(keysHost, by("$M")...), status: []int{400, 404, 405}},
 }
 
-// TestSecurityAdminSite calls the admin API of sites without permission, and in ways that are
-// never permitted.
+// TestSecurityAdminSite calls sites' admin APIs without permission, and in ways that are never
+// permitted.
 func TestSecurityAdminSite(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, adminConfig(), nil)
@@ -323,7 +323,7 @@ func (a *testbed) checkAdminResponse(t *testing.T, response wireResponse, k admi
 	var problem struct{ Code string }
 	if k.code != "" {
 		if err := json.Unmarshal([]byte(response.body), &problem); err != nil || problem.Code != k.code {
-			t.Errorf("the body is %s, want code %s", shortened(response.body), k.code)
+			t.Errorf("got body %s, want code %s", shortened(response.body), k.code)
 		}
 		if got := response.header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("Cache-Control is %q, want no-store", got)
@@ -346,8 +346,8 @@ func (a *testbed) checkAdminResponse(t *testing.T, response wireResponse, k admi
 	}
 }
 
-// checkCreated checks that a new token's secret is returned exactly once and appears nowhere
-// else.
+// checkCreated checks that the response contains a new token's secret exactly once, and that
+// the secret appears nowhere else.
 func (a *testbed) checkCreated(t *testing.T, response wireResponse, mark int) {
 	t.Helper()
 	var created struct{ ID, Token string }
@@ -357,8 +357,8 @@ func (a *testbed) checkCreated(t *testing.T, response wireResponse, mark int) {
 	if strings.Count(response.text(), created.Token[17:49]) != 1 {
 		t.Errorf("the response contains the secret more than once")
 	}
-	eventually(t, "the log names the token", func() bool { return strings.Contains(a.logSince(mark), created.ID) },
-		noNote{})
+	eventually(t, "the log contains the token's ID",
+		func() bool { return strings.Contains(a.logSince(mark), created.ID) }, noNote{})
 	for where, text := range map[string]string{
 		"the log": a.logSince(mark), "the list": a.getAdmin("/api_tokens/v1/tokens?limit=200"),
 		"the object": a.getAdmin("/api_tokens/v1/tokens/" + created.ID),
@@ -368,8 +368,8 @@ func (a *testbed) checkCreated(t *testing.T, response wireResponse, mark int) {
 	a.call(http.MethodDelete, "tokens/"+created.ID, nil, http.StatusNoContent)
 }
 
-// endpointAttacks are calls of the admin API on Caddy's own admin endpoint, which trusts
-// everyone who can connect, but not requests that a browser is tricked into sending.
+// endpointAttacks are admin API calls to Caddy's own admin endpoint, which trusts everyone who
+// can connect, but not requests that an attacker tricks a browser into sending.
 var endpointAttacks = []adminAttack{
 	{name: "another host", wireRequest: endpoint("GET", "tokens", "", "Host: evil.example:2019"),
 		status: []int{403}},
@@ -400,7 +400,7 @@ var endpointAttacks = []adminAttack{
 		code: "unsupported_media_type"},
 	{name: "other referer, text/plain", wireRequest: endpoint("POST", "tokens", newToken, "Content-Type: text/plain",
 		"Referer: http://evil.example/"), status: []int{415}, code: "unsupported_media_type"},
-	// Requests that a program is tricked into fetching change nothing.
+	// GET requests that an attacker tricks a program into sending must not change anything.
 	{name: "GET with parameters of a new token",
 		wireRequest: endpoint("GET", "tokens?name=made&expires_in=1d&preset=full",
 			""), status: []int{400}, code: "invalid_parameter"},
@@ -438,18 +438,18 @@ var endpointAttacks = []adminAttack{
 		code: "token_in_url", logged: true},
 }
 
-// endpoint returns a call on Caddy's admin endpoint.
+// endpoint returns a call of the admin API on Caddy's admin endpoint.
 func endpoint(method, path, body string, header ...string) wireRequest {
 	return wireRequest{method: method, target: "/api_tokens/v1/" + path, header: header, body: body}
 }
 
-// TestSecurityAdminEndpoint calls Caddy's admin endpoint on a loopback TCP port, where any web
-// page in a browser can send requests.
+// TestSecurityAdminEndpoint calls Caddy's admin endpoint on a loopback TCP port, to which any
+// web page in a browser can send requests.
 func TestSecurityAdminEndpoint(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, adminConfig(), nil)
-	// Caddy can't have a second endpoint, so the first moves to a port, and moves back for the
-	// calls of the test itself.
+	// Caddy can't have a second admin endpoint, so the test moves the existing one to a port,
+	// and moves it back to make its own calls.
 	port := freePort(t)
 	moved := strings.Replace(adminConfig(), "admin unix/{$DIR}/admin.sock", "admin 127.0.0.1:"+port, 1)
 	before := len(a.counts())

@@ -11,14 +11,14 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// halfSent is a call whose head and part of whose body have been sent.
+// halfSent is a call of which the client has sent the head and part of the body.
 type halfSent struct {
 	conn *h1Conn
 	rest string
 }
 
-// sendHalf begins a call of the admin API. It returns when the call has been admitted: the
-// server sends 100 Continue when a handler reads the body.
+// sendHalf begins an admin API call. It returns once the API has accepted the credential,
+// which it knows because the server sends 100 Continue when a handler reads the body.
 func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *halfSent {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + s.env["HTTP"])
@@ -47,8 +47,8 @@ func (h *halfSent) finish() wireResponse {
 	return h.conn.readResponse(http.MethodPost)
 }
 
-// TestAdminTokenEndsDuringCall checks that calls begun before an admin token ends change
-// nothing afterwards, so that revoking a leaked token locks the attacker out.
+// TestAdminTokenEndsDuringCall checks that calls begun before an admin token ends can't change
+// anything afterwards, so revoking a leaked token locks the attacker out.
 func TestAdminTokenEndsDuringCall(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
@@ -85,14 +85,14 @@ func TestAdminTokenEndsDuringCall(t *testing.T) {
 		}
 		if status, _, _ := curl(t,
 			append(bearer(victim), s.url("/behind/api/v1/tokens"))...); status == http.StatusUnauthorized {
-			t.Errorf("%s: the victim was rotated", name)
+			t.Errorf("%s: a call rotated the victim's token", name)
 		}
 	}
 	if list := s.getAdmin("/api_tokens/v1/tokens?limit=100"); strings.Contains(list, "successor") ||
 		strings.Contains(list, `"imported"`) {
 		t.Errorf("a call changed tokens: %s", list)
 	}
-	// A call whose token remains valid succeeds, and its connection stays open.
+	// A call whose token remains valid must succeed, and its connection must stay open.
 	token := s.token("--kind", "admin")
 	half := s.sendHalf(t, "/api/v1/tokens", `{"kind":"admin","name":"made","expires_in":"90d"}`,
 		"Authorization: Bearer "+token)
@@ -102,12 +102,12 @@ func TestAdminTokenEndsDuringCall(t *testing.T) {
 	_, _ = fmt.Fprintf(half.conn,
 		"GET /api/v1/healthz HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nAuthorization: Bearer %s\r\n\r\n", s.env["HTTP"], token)
 	if response := half.conn.readResponse(http.MethodGet); response.status != http.StatusOK {
-		t.Errorf("the next call on the connection: %d %v", response.status, response.err)
+		t.Errorf("the next call on the connection got status %d, error %v", response.status, response.err)
 	}
 }
 
-// TestTrustedUserAfterReload checks that a trusted user's call that began before a reload is
-// refused after it, whether the user is still trusted or not.
+// TestTrustedUserAfterReload checks that the admin API refuses a trusted user's call that
+// began before a reload and ends after it, whether or not the user is still trusted.
 func TestTrustedUserAfterReload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
@@ -115,18 +115,19 @@ func TestTrustedUserAfterReload(t *testing.T) {
 	const body = `{"kind":"admin","name":"successor","expires_in":"90d"}`
 	kept := s.sendHalf(t, "/trusting/api/v1/tokens", body, carol)
 	if response := kept.finish(); response.status != http.StatusCreated {
-		t.Errorf("without a reload: %d %v %s", response.status, response.err, shortened(response.body))
+		t.Errorf("without a reload: got status %d, error %v: %s", response.status, response.err,
+			shortened(response.body))
 	}
 	half := s.sendHalf(t, "/trusting/api/v1/tokens", body, carol)
 	reloaded := make(chan error, 1)
 	changed := strings.Replace(adminSite, "trust_user carol", "trust_user dave", 1) +
 		"http://localhost:{$HTTP} {\nrespond /marker changed\n}\n"
-	go func() { reloaded <- s.reload(changed) }() // may wait for the call
+	go func() { reloaded <- s.reload(changed) }() // the reload may wait for the call
 	eventually(t, "the other configuration serves", func() bool {
 		_, _, text := curl(t, "-H", "Host: localhost:"+s.env["HTTP"], s.url("/marker"))
 		return text == "changed"
 	}, s.output)
-	// The new configuration serves before Caddy reports it as the current one.
+	// The new configuration starts serving before Caddy reports it as the current one.
 	deadline := time.Now().Add(exchangeTimeout)
 	for !strings.Contains(s.getAdmin("/config/"), "dave") {
 		if time.Now().After(deadline) {
@@ -144,12 +145,12 @@ func TestTrustedUserAfterReload(t *testing.T) {
 		t.Error(err)
 	}
 	if list := s.getAdmin("/api_tokens/v1/tokens"); strings.Count(list, "successor") != 1 {
-		t.Errorf("want one successor: %s", list)
+		t.Errorf("got tokens %s, want exactly one successor", list)
 	}
 }
 
 // TestSecurityAdminEarlyData checks that a call in early data, which an attacker on the
-// network can replay, changes nothing.
+// network can replay, doesn't change anything.
 func TestSecurityAdminEarlyData(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, adminConfig(), nil)
@@ -175,6 +176,6 @@ func TestSecurityAdminEarlyData(t *testing.T) {
 	}
 	if response := early.exchange(calling(keysHost, "GET", tokensURL, "", by("$M")...).expand(a.names.Replace),
 		1)[0]; response.status != http.StatusOK {
-		t.Errorf("GET in early data: %d %v", response.status, response.err)
+		t.Errorf("GET in early data: got status %d, error %v", response.status, response.err)
 	}
 }

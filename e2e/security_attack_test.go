@@ -13,23 +13,23 @@ import (
 // attack is a test case: a request and its permitted outcomes. It runs over every protocol
 // that can express it.
 type attack struct {
-	// name says what is special about the request.
+	// name describes what is special about the request.
 	name string
 	wireRequest
-	// over names the protocols. The default is all, or only HTTP/1 if the request is raw bytes
-	// or has a header line that only HTTP/1 permits.
+	// over lists the protocols. The default is all protocols, or only HTTP/1 if the request is
+	// raw bytes or has a header line that only HTTP/1 permits.
 	over []string
-	// want contains a verdict for each response.
+	// want contains one verdict per response.
 	want []verdict
 	// otherwise replaces want for some protocols. "h2" includes h2c.
 	otherwise map[string][]verdict
-	// aliases sends the request to the port that admits names with "_" and ".".
+	// aliases sends the request to the port that admits header names with "_" and ".".
 	aliases bool
 	// then makes additional checks.
 	then func(t *testing.T, x *exchange)
 }
 
-// exchange is an attack that has been carried out.
+// exchange is an attack that has been carried out, with its results.
 type exchange struct {
 	*testbed
 	wire      wire
@@ -37,12 +37,12 @@ type exchange struct {
 	responses []wireResponse
 	// seen are the requests that the backend saw.
 	seen []seenRequest
-	// log is what was logged from mark on.
+	// log contains what Caddy has logged since mark.
 	log  string
 	mark int
 }
 
-// outcome says who responds to a request.
+// outcome identifies who responds to a request.
 type outcome int
 
 const (
@@ -58,20 +58,21 @@ const (
 	isRefusedElsewhere
 	// Go or Caddy rejects the request before the gate, or no site matches.
 	isDropped
-	// The gate allows or refuses the request, but it does no harm: the request breaks off
-	// after the decision.
+	// The gate allows or refuses the request, which does no harm because it breaks off after
+	// the decision.
 	mayPass
 )
 
-// verdict is the permitted outcome of a request.
+// verdict is a request's permitted outcome.
 type verdict struct {
 	outcome outcome
-	// status lists the permitted statuses. 0 stands for no response.
+	// status lists the permitted status codes, where 0 means no response.
 	status []int
 	code   string
 	// token names the token whose counts change.
 	token string
-	// sees is the method and target that the backend sees. The default is what was sent.
+	// sees is the method and target that the backend should see. By default, these are the
+	// ones that the client sent.
 	sees string
 }
 
@@ -80,13 +81,14 @@ func passed(token string) []verdict {
 	return []verdict{{outcome: passes, status: []int{200}, token: token}}
 }
 
-// passedAs wants the gate to allow the request, and the backend to see this method and target.
+// passedAs wants the gate to allow the request, and the backend to see the given method and
+// target.
 func passedAs(token, sees string) []verdict {
 	return []verdict{{outcome: passes, status: []int{200}, token: token, sees: sees}}
 }
 
-// answered wants the gate to allow the request, and this status from the backend or, with a
-// code, from the gate in place of the backend's response.
+// answered wants the gate to allow the request and the response to have the given status. With
+// a code, the gate must replace the backend's response.
 func answered(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passes, status: []int{status}, code: code, token: token}}
 }
@@ -96,13 +98,13 @@ func answeredByNobody(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passesNowhere, status: []int{status}, code: code, token: token}}
 }
 
-// untouched wants the request to pass through without a token, and one of these statuses from
-// the backend.
+// untouched wants the request to pass through without a token, and the backend to respond with
+// one of the given status codes.
 func untouched(status ...int) []verdict {
 	return []verdict{{outcome: passesUntouched, status: status}}
 }
 
-// refused wants the gate to refuse the request. token is set if its secret is right.
+// refused wants the gate to refuse the request. token names the token if its secret is right.
 func refused(status int, code string, token ...string) []verdict {
 	return []verdict{{outcome: isRefused, status: []int{status}, code: code, token: strings.Join(token, "")}}
 }
@@ -115,7 +117,7 @@ func refusedElsewhere(status int, token ...string) []verdict {
 // dropped wants the request never to reach the gate.
 func dropped(status ...int) []verdict { return []verdict{{outcome: isDropped, status: status}} }
 
-// broken wants the request to do no harm.
+// broken wants the request to break off without doing harm.
 func broken(token string, status ...int) []verdict {
 	return []verdict{{outcome: mayPass, status: status, token: token}}
 }
@@ -133,7 +135,7 @@ func (k *attack) runs(w wire) bool {
 	case k.pseudo != nil:
 		return name != "h1"
 	case k.hasHeader("Connection"), k.hasHeader("Transfer-Encoding"), k.hasHeader("Upgrade"), k.hasHeader("Host"):
-		return name == "h1" // malformed in HTTP/2 and HTTP/3
+		return name == "h1" // these headers are malformed in HTTP/2 and HTTP/3
 	}
 	return true
 }
@@ -163,8 +165,8 @@ func (k attack) withDefaults() attack {
 	return k
 }
 
-// run carries out the attacks of a table one by one, over each protocol in turn, and checks
-// the invariants after each.
+// run carries out a table's attacks one by one, over each protocol in turn, and checks the
+// invariants after each attack.
 func (a *testbed) run(t *testing.T, wires []wire, attacks []attack) {
 	t.Helper()
 	a.counted = a.counts()
@@ -228,8 +230,8 @@ func (a *testbed) onAliases(w wire) wire {
 	return h2{address: address}
 }
 
-// victim makes a call of another client, over the backend connection that the attack has used.
-// The response must be its own. victim returns what the backend should see.
+// victim makes a call as another client, over the backend connection that the attack used. The
+// response must belong to that call. victim returns the request that the backend should see.
 func (a *testbed) victim(t *testing.T, host string) string {
 	t.Helper()
 	a.victims++
@@ -246,7 +248,7 @@ func (a *testbed) victim(t *testing.T, host string) string {
 	request.Header.Set("Authorization", "Bearer "+a.tokens["$V"])
 	response, err := a.client.Do(request)
 	if err != nil {
-		t.Fatalf("the next client: %v", err)
+		t.Fatalf("the next client got error %v", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
@@ -289,8 +291,8 @@ func (x *exchange) checkResponses(t *testing.T, want []verdict) {
 	}
 }
 
-// checkNoCookie checks that a response, including its trailers and interim responses, sets no
-// cookie.
+// checkNoCookie checks that a response, including its trailers and interim responses, doesn't
+// set cookies.
 func checkNoCookie(t *testing.T, response wireResponse) {
 	t.Helper()
 	for _, part := range append(response.interim, response) {
@@ -305,11 +307,11 @@ func checkNoCookie(t *testing.T, response wireResponse) {
 	}
 }
 
-// shortened cuts a body to a length suitable for a message.
+// shortened truncates a body to a length suitable for a message.
 func shortened(body string) string { return body[:min(len(body), 300)] }
 
-// checkRefusal checks that the headers of a refusal match docs/errors.md, regardless of
-// what writes its body.
+// checkRefusal checks that a refusal's headers match docs/errors.md, regardless of what writes
+// its body.
 func (x *exchange) checkRefusal(t *testing.T, response wireResponse) {
 	t.Helper()
 	if got := response.header.Get("Cache-Control"); got != "no-store" {
@@ -349,7 +351,7 @@ func (r wireRequest) asksToClose() bool {
 func (x *exchange) checkProblem(t *testing.T, response wireResponse, code string) {
 	t.Helper()
 	if x.request.method == http.MethodHead && x.request.raw == "" {
-		return // there is no body
+		return // the response has no body
 	}
 	var problem struct {
 		Code    string
@@ -357,11 +359,11 @@ func (x *exchange) checkProblem(t *testing.T, response wireResponse, code string
 		Success *bool
 	}
 	if err := json.Unmarshal([]byte(response.body), &problem); err != nil {
-		t.Errorf("the body is %q: %v", shortened(response.body), err)
+		t.Errorf("got body %q, error %v", shortened(response.body), err)
 		return
 	}
 	if problem.Code != code || problem.Status != response.status || problem.Success == nil || *problem.Success {
-		t.Errorf("the body says %+v, want code %s", problem, code)
+		t.Errorf("got body %+v, want code %s", problem, code)
 	}
 	if got := response.header.Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("Content-Type is %q", got)

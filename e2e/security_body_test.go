@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// announced returns a request that announces a body and never sends it.
+// announced returns a request that announces a body but never sends it.
 func announced(target string, header ...string) wireRequest {
 	return wireRequest{method: "POST", target: target, header: header, unfinished: true}
 }
 
 const gigabyte = "Content-Length: 1000000000"
 
-// bodyAttacks are bodies that are too large or never arrive. A response that takes longer than
-// [exchangeTimeout] counts as none; Caddy would wait a minute for a body.
+// bodyAttacks send bodies that are too large or never arrive. A response that takes longer
+// than [exchangeTimeout] counts as no response; Caddy would wait a minute for a body.
 var bodyAttacks = []attack{
 	{name: "body announced", wireRequest: announced("/plain/write", gigabyte), want: refused(401, "missing_token"),
 		then: noInterim},

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// cacheAttacks try to get a response cached and served to others. The invariants check that no
-// refusal may be cached.
+// cacheAttacks try to get a response cached and served to other clients. The invariants check
+// that no refusal is cacheable.
 var cacheAttacks = []attack{
 	{name: "backend's refusal of the credential", wireRequest: asking("401", "$R"),
 		want: answered("$R", 502, "upstream_credential"), then: notStored},
@@ -16,8 +16,8 @@ var cacheAttacks = []attack{
 		want: answered("$R", 404, "backend_error"), then: notStored},
 	{name: "backend's redirect", wireRequest: asking("redirect", "$R"),
 		want: answered("$R", 400, "backend_redirect"), then: notStored},
-	// The gate leaves the backend's own header on a good response; security.md says what to do
-	// where there are caches.
+	// The gate keeps the backend's own Cache-Control on a successful response; security.md
+	// explains what to do if there are caches.
 	{name: "public response", wireRequest: asking("public", "$R"), want: passed("$R"),
 		then: hasHeader("Cache-Control", "public, max-age=60")},
 	{name: "public response, no token",
@@ -40,7 +40,7 @@ var cacheAttacks = []attack{
 		want: both(passed("$R"), passed("$W"))},
 }
 
-// hasHeader checks that the client got exactly these values of a header.
+// hasHeader checks that the client got exactly the given values of a header.
 func hasHeader(name string, values ...string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		if got := x.responses[0].header[name]; !slices.Equal(got, values) {
@@ -49,7 +49,7 @@ func hasHeader(name string, values ...string) func(*testing.T, *exchange) {
 	}
 }
 
-// notStored checks that a response by the gate may not be cached.
+// notStored checks that a response from the gate isn't cacheable.
 func notStored(t *testing.T, x *exchange) {
 	if got := x.responses[0].header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control is %q, want no-store", got)

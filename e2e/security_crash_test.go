@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCrashingRequests sends requests that crash Mollymawk through the gate: without a token,
-// by cookie and by token.
+// TestCrashingRequests sends requests that would crash Mollymawk through the gate, without a
+// credential, with a cookie and with a token.
 func TestCrashingRequests(t *testing.T) {
 	t.Parallel()
 	site := strings.Replace(plainSite, "routes {$ROUTES:mollymawk}",
@@ -20,7 +20,7 @@ func TestCrashingRequests(t *testing.T) {
 	session, csrf := s.backend.Session("alice"), s.backend.CSRF("alice")
 	requests := mollymawktest.CrashingRequests(token, session, csrf)
 	for name, request := range mollymawktest.CrashingRequests(token, session, csrf) {
-		// The gate must check unauthenticated callers just as carefully.
+		// The gate must check requests from unauthenticated callers just as carefully.
 		requests[name+", by cookie"] = strings.Replace(request, "\r\n"+bearerLine(token), "\r\nCookie: "+session, 1)
 		requests[name+", by nobody"] = strings.Replace(request, "\r\n"+bearerLine(token), "", 1)
 	}

@@ -2,7 +2,7 @@ package e2e
 
 import "strings"
 
-// credentialAttacks are ways to present a credential, or to omit it.
+// credentialAttacks present a credential in unusual ways, or omit it.
 var credentialAttacks = []attack{
 	{name: "no credential", wireRequest: get("/plain/read"), want: refused(401, "missing_token")},
 	{name: "empty credential", wireRequest: get("/plain/read", "Authorization:"), want: refused(401, "missing_token")},
@@ -140,7 +140,7 @@ var credentialAttacks = []attack{
 		want: dropped(431, 0)},
 	{name: "token of 1.1 MiB", wireRequest: get("/plain/read", by(strings.Repeat("a", 1100<<10))...),
 		want: dropped(431, 0)},
-	{name: "long token that ends with a good one",
+	{name: "long token that ends with a valid one",
 		wireRequest: get("/plain/read", by(strings.Repeat("a", 10<<10)+"$R")...),
 		want:        refused(401, "malformed_token")},
 	{name: "unknown token", wireRequest: get("/plain/read", by("$U")...), want: refused(401, "unknown_token")},

@@ -9,12 +9,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// promptly is the time limit for a refusal, however large the announced body is.
+// promptly is the time limit for a refusal, regardless of the size of the announced body.
 const promptly = 100 * time.Millisecond
 
-// TestSecurityEarlyRefusal refuses clients that announce a body and send nothing. Each gets
-// its response immediately, and soon holds no resources in Caddy, although none of them closes
-// its connection.
+// TestSecurityEarlyRefusal connects clients that announce a body and send nothing. Each must
+// be refused immediately, and Caddy must soon release the client's resources even though the
+// client doesn't close its connection.
 func TestSecurityEarlyRefusal(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -31,8 +31,8 @@ func TestSecurityEarlyRefusal(t *testing.T) {
 			goroutines, files := s.goroutines(), s.openFiles()
 			request := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + test.framing + "\r\n"
 
-			// Use as few workers as there are processors, to measure only the time that each
-			// client waits without reason.
+			// Use no more workers than there are processors, so the test measures only
+			// unnecessary waiting.
 			queue := make(chan struct{}, test.clients)
 			for range test.clients {
 				queue <- struct{}{}
@@ -64,10 +64,10 @@ func TestSecurityEarlyRefusal(t *testing.T) {
 	}
 }
 
-// refuseEarly sends a request without its body and checks that the refusal comes promptly. It
-// tries up to three times, because a busy machine delays some responses, while a gate that
-// waits for a body would delay all. It returns the connections, which are still open on this
-// side.
+// refuseEarly sends a request without its body and checks that the gate refuses it promptly.
+// It tries up to three times, because a busy machine delays some responses, whereas a gate
+// that waits for the body would delay all of them. It returns the connections, which are still
+// open on the client side.
 func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 	t.Helper()
 	var took time.Duration
@@ -99,8 +99,8 @@ func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 	return open
 }
 
-// TestSecurityEarlyRefusalOfStreams does the same with the streams of one HTTP/2 connection,
-// which stays usable.
+// TestSecurityEarlyRefusalOfStreams does the same with the streams of a single HTTP/2
+// connection, which must stay usable.
 func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -123,7 +123,7 @@ func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		if response := conn.readResponse(stream); response.status != http.StatusUnauthorized {
-			t.Fatalf("stream %d: %+v", stream, response)
+			t.Fatalf("stream %d: got response %+v", stream, response)
 		}
 		if took := time.Since(start); took > promptly {
 			slow++
@@ -133,14 +133,14 @@ func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 	if slow > streams/20 { // a busy machine delays a few
 		t.Errorf("%d of %d refusals took more than %v", slow, streams, promptly)
 	}
-	// The connection has goroutines of its own.
+	// The connection itself uses some goroutines.
 	s.eventually("no stream holds a goroutine", func() bool { return s.goroutines() <= goroutines+5 })
 	good := wireRequest{host: host, method: "GET", target: "/api/unikernels", header: by(token)}
 	if err := conn.send(2*streams+1, good); err != nil {
 		t.Fatal(err)
 	}
 	if response := conn.readResponse(2*streams + 1); response.status != http.StatusOK {
-		t.Errorf("the next request on the connection: %+v", response)
+		t.Errorf("the next request on the connection got response %+v", response)
 	}
 	conn.close()
 	s.eventually("the connection's goroutines have ended", func() bool { return s.goroutines() <= goroutines })

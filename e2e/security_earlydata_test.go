@@ -2,8 +2,8 @@ package e2e
 
 import "testing"
 
-// earlyDataAttacks are requests in TLS early data, each repeated after the handshake (RFC
-// 8470, CVE-2024-39321).
+// earlyDataAttacks send requests in TLS early data and repeat each one after the handshake
+// (RFC 8470, CVE-2024-39321).
 var earlyDataAttacks = []attack{
 	{name: "POST", wireRequest: post("x", by("$C")...), want: both(tooEarly, passed("$C"))},
 	{name: "POST without a body", wireRequest: wireRequest{method: "POST", target: "/plain/write",
@@ -29,13 +29,12 @@ var earlyDataAttacks = []attack{
 		want: both(refused(425, "too_early", "$I"), refused(403, "ip_denied", "$I"))},
 	{name: "GET from a Mollymawk", wireRequest: wireRequest{host: gatedMollyHost, target: "/api/unikernels",
 		header: by("$R")}, want: both(passed("$R"), passed("$R")), then: firstIsMarkedEarly},
-	// The backend must decide about requests that pass through, and is told that they are
-	// early.
+	// The backend must decide on requests that pass through, so the gate marks them as early.
 	{name: "POST, untouched", wireRequest: wireRequest{host: browserHost, method: "POST", target: "/login",
 		body: "x"}, want: both(untouched(200), untouched(200)), then: firstIsMarkedEarly},
 }
 
-// tooEarly wants a refusal that isn't counted.
+// tooEarly wants the gate to refuse the request without counting it.
 var tooEarly = refused(425, "too_early")
 
 // TestSecurityEarlyData carries out the attacks over HTTP/3 with early data, which Caddy
@@ -47,8 +46,8 @@ func TestSecurityEarlyData(t *testing.T) {
 	a.run(t, []wire{early}, earlyDataAttacks)
 }
 
-// firstIsMarkedEarly checks that the backend can distinguish the request in early data from
-// its repetition.
+// firstIsMarkedEarly checks that the backend can distinguish a request in early data from its
+// repetition.
 func firstIsMarkedEarly(t *testing.T, x *exchange) {
 	var marks []string
 	for _, seen := range x.seen[:2] {

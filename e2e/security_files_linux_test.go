@@ -12,8 +12,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestFileLimit sends more simultaneous requests than Caddy may have files open. Caddy
-// recovers, and the store isn't damaged.
+// TestFileLimit sends more simultaneous requests than Caddy may have open files. Caddy must
+// recover, and the store must not be damaged.
 func TestFileLimit(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -46,7 +46,7 @@ func TestFileLimit(t *testing.T) {
 			switch response.StatusCode {
 			case http.StatusOK:
 				ok.Add(1)
-			case http.StatusBadGateway: // no file was left for the connection to the backend
+			case http.StatusBadGateway: // no file descriptor was left for the backend connection
 				refused.Add(1)
 			default:
 				t.Errorf("status %d", response.StatusCode)
@@ -55,10 +55,10 @@ func TestFileLimit(t *testing.T) {
 	}
 	close(start)
 	group.Wait()
-	t.Logf("%d requests answered, %d failed to reach the backend, %d got no response", ok.Load(), refused.Load(),
+	t.Logf("%d requests succeeded, %d failed to reach the backend, %d got no response", ok.Load(), refused.Load(),
 		none.Load())
 	if ok.Load() == 0 {
-		t.Errorf("no request was answered")
+		t.Errorf("no request got a response")
 	}
 	s.expect(token, http.StatusOK)
 	s.expect(s.token("--preset", "read"), http.StatusOK)

@@ -14,12 +14,12 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// guess returns a well-formed token that doesn't exist; each i gives a different one.
+// guess returns a well-formed token that doesn't exist, a different one for each i.
 func guess(prefix string, i int) string {
 	return signToken(fmt.Sprintf("%s_%012d_%s", prefix, i, strings.Repeat("aB3dE5gH", 4)))
 }
 
-// flood sends requests as fast as they are answered, pipelined on a few connections, and
+// flood sends requests as fast as the gate answers them, pipelined on a few connections, and
 // returns how often each status occurred.
 func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) map[int]int {
 	t.Helper()
@@ -69,10 +69,12 @@ func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) ma
 	return statuses
 }
 
-// quietSite is a gate with the default logging: no debug level, no access log.
+// quietSite is a gate with default logging, that is, without the debug level and the access
+// log.
 var quietSite = strings.NewReplacer("\tdebug\n", "", "\tlog\n", "").Replace(plainSite)
 
-// live returns Caddy's memory in bytes: the heap after a collection, and the resident set.
+// live returns Caddy's memory use in bytes: the heap after a garbage collection, and the
+// resident set.
 func (c *caddy) live() (heap, resident int64) {
 	c.t.Helper()
 	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/heap?gc=1&debug=1"), "# HeapAlloc = ")
@@ -92,14 +94,14 @@ func (c *caddy) live() (heap, resident int64) {
 	return heap, pages * int64(os.Getpagesize())
 }
 
-// TestFloodOfGuesses presents 200,000 tokens that don't exist. The gate keeps and logs nothing
-// about them, and valid tokens work undisturbed. The cost of a miss in the store is tested
-// there.
+// TestFloodOfGuesses presents 200,000 tokens that don't exist. The gate must not store or log
+// anything about them, and valid tokens must keep working. The store's own tests cover the
+// cost of a failed lookup.
 func TestFloodOfGuesses(t *testing.T) {
 	t.Parallel()
 	guesses, warmUp := 200_000, 20_000
 	if raceFlag == "-race=true" {
-		guesses = 50_000 // a tenth as fast
+		guesses = 50_000 // the race detector makes the gate ten times slower
 	}
 	s := startSite(t, quietSite, mollymawktest.Options{})
 	token := s.token("--preset", "read")
@@ -132,14 +134,14 @@ func TestFloodOfGuesses(t *testing.T) {
 	good.Wait()
 
 	heapNow, residentNow := s.live()
-	t.Logf("%d guesses in %v: %v. Heap %d KiB, then %d KiB; resident %d KiB, then %d KiB. "+
-		"%d valid calls meanwhile, the slowest took %v",
+	t.Logf("%d guesses in %v: %v. Heap %d KiB, then %d KiB; resident memory %d KiB, then %d KiB. "+
+		"%d valid calls in the meantime; the slowest took %v",
 		guesses, took, statuses, heap>>10, heapNow>>10, resident>>10, residentNow>>10, calls, slowest)
 	if statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests] != guesses {
 		t.Errorf("got statuses %v", statuses)
 	}
 	if calls == 0 {
-		t.Errorf("no valid call was made")
+		t.Errorf("no client made a valid call")
 	}
 	// 10 bytes per guess would be 2 MB.
 	if heapNow > heap+1<<20 {
@@ -149,15 +151,15 @@ func TestFloodOfGuesses(t *testing.T) {
 		t.Errorf("Caddy grew by %d KiB", (residentNow-resident)>>10)
 	}
 	if logged := s.logSince(mark); len(logged) > 10<<10 {
-		t.Errorf("%d bytes were logged: %s", len(logged), logged[:2000])
+		t.Errorf("Caddy logged %d bytes: %s", len(logged), logged[:2000])
 	}
 	if allowed, denied := s.usage(token); allowed != uint64(calls) || denied != 0 {
 		t.Errorf("counted %d and %d, want %d and 0", allowed, denied, calls)
 	}
 }
 
-// TestFloodOfTokensInURLs checks that the gate warns of tokens in URLs once a minute, however
-// many there are.
+// TestFloodOfTokensInURLs checks that the gate warns about tokens in URLs only once per
+// minute, no matter how many there are.
 func TestFloodOfTokensInURLs(t *testing.T) {
 	t.Parallel()
 	const requests = 5000
@@ -173,12 +175,12 @@ func TestFloodOfTokensInURLs(t *testing.T) {
 	most := 1 + int(time.Since(start)/time.Minute)
 	if lines := strings.Count(s.output.String(),
 		"request contains a token outside the Authorization header"); lines < 1 || lines > most {
-		t.Errorf("%d warnings were logged, want 1 to %d", lines, most)
+		t.Errorf("Caddy logged %d warnings, want 1 to %d", lines, most)
 	}
 }
 
-// TestFloodOfAdminGuesses checks that guessing admin tokens on a site is throttled, while an
-// admin at the same address isn't.
+// TestFloodOfAdminGuesses checks that a site throttles guesses of admin tokens, but not an
+// admin at the same address.
 func TestFloodOfAdminGuesses(t *testing.T) {
 	t.Parallel()
 	const guesses, limit = 10_000, 100 // per minute
@@ -204,18 +206,18 @@ func TestFloodOfAdminGuesses(t *testing.T) {
 		t.Errorf("the admin got status %d: %s", status, body)
 	}
 	if n := strings.Count(s.output.String(), `"code":"too_many_failures"`); n < guesses-limit-forgiven {
-		t.Errorf("%d of %d refusals were logged at debug level", n, guesses)
+		t.Errorf("Caddy logged %d of %d refusals at the debug level, want all", n, guesses)
 	}
 	s.checkLogs(admin)
 }
 
-// TestFirstStart checks that a new store has no tokens, and that only callers of Caddy's own
-// admin endpoint can create the first one.
+// TestFirstStart checks that a new store contains no tokens, and that only callers of Caddy's
+// own admin endpoint can create the first one.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})
 	if got := s.counts(); len(got) != 0 {
-		t.Errorf("there are tokens: %v", got)
+		t.Errorf("a new store contains tokens: %v", got)
 	}
 	for _, path := range []string{"/keys/api/v1/tokens", "/api/v1/tokens", "/trusting/api/v1/tokens"} {
 		for name, credential := range map[string][]string{
@@ -230,10 +232,10 @@ func TestFirstStart(t *testing.T) {
 		}
 	}
 	if got := s.counts(); len(got) != 0 {
-		t.Errorf("tokens were created: %v", got)
+		t.Errorf("a refused call created tokens: %v", got)
 	}
 	if strings.Contains(s.output.String(), "mma_") {
-		t.Errorf("a token was printed")
+		t.Errorf("Caddy printed a token")
 	}
 	admin := s.token("--kind", "admin")
 	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {

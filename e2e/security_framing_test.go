@@ -2,13 +2,13 @@ package e2e
 
 import "strings"
 
-// raw joins the lines of a request head. The last argument is what follows the head.
+// raw joins the lines of a request head. The last argument is the data that follows the head.
 func raw(lines ...string) wireRequest {
 	last := len(lines) - 1
 	return wireRequest{raw: strings.Join(lines[:last], "\r\n") + "\r\n\r\n" + lines[last]}
 }
 
-// framed returns a POST with these framing headers and this body, and with a token that may
+// framed returns a POST with the given framing headers and body, and with a token that may
 // write.
 func framed(path, body string, framing ...string) wireRequest {
 	lines := append([]string{"POST " + path + " HTTP/1.1", "Host: gated.test", bearerLine("$C")}, framing...)
@@ -20,10 +20,10 @@ const (
 	chunkedCoding   = "Transfer-Encoding: chunked"
 )
 
-// both returns two verdicts, for two requests on one connection.
+// both returns verdicts for two requests on one connection.
 func both(first, second []verdict) []verdict { return append(first[:1:1], second...) }
 
-// framingAttacks exploit different views of where a message ends.
+// framingAttacks exploit disagreements about where a message ends.
 var framingAttacks = []attack{
 	{name: "length and chunked", wireRequest: framed("/plain/write", "0\r\n\r\nG", "Content-Length: 6",
 		chunkedCoding), want: passedAs("$C", writes)},
@@ -154,7 +154,7 @@ var framingAttacks = []attack{
 		want: both(passed("$R"), passed("$A"))},
 	{name: "pipelined request with a bad token", wireRequest: wireRequest{raw: pipelined("$R") + pipelined("$U")},
 		want: both(passed("$R"), refused(401, "unknown_token"))},
-	{name: "pipelined request with a good token after a bad one",
+	{name: "pipelined request with a valid token after an invalid one",
 		wireRequest: wireRequest{raw: pipelined("$U") + pipelined("$R")},
 		want:        both(refused(401, "unknown_token"), passed("$R"))},
 	{name: "pipelined request to another site",
@@ -235,11 +235,11 @@ var framingAttacks = []attack{
 		want:        dropped(200, 400, 0)},
 }
 
-// pipelined returns a complete request, to be followed by another.
+// pipelined returns a complete request that another one can follow.
 func pipelined(token string) string {
 	return "GET /plain/read HTTP/1.1\r\nHost: gated.test\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 }
 
-// abortedUpload is the permitted outcome of an upload whose body breaks off: the gate allowed
-// it, and the backend may have seen a part of it.
+// abortedUpload is the permitted outcome of an upload whose body breaks off: the gate allows
+// it, and the backend may see part of it.
 var abortedUpload = []verdict{{outcome: mayPass, status: []int{0, 400, 502}, token: "$C", sees: uploads}}

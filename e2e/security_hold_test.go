@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// These tests check that the resources a client can make the gate hold are bounded: memory,
-// time, connections to the backend.
+// These tests check that the gate limits the resources a client can tie up: memory, time and
+// backend connections.
 
-// TestBodyTimeout sends bodies that are too slow, and complete bodies whose response is slow.
+// TestBodyTimeout sends bodies too slowly, and sends complete bodies to a backend that
+// responds slowly.
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
 	config := strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 300ms")
@@ -43,7 +44,8 @@ func TestBodyTimeout(t *testing.T) {
 			if allowed, denied := a.usage(token); allowed != 0 || denied != 2 {
 				t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 			}
-			// The timeout ends with the body, also for later requests on the connection.
+			// The timeout must end with the body and not affect later requests on the
+			// connection.
 			for range 2 {
 				request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write?answer=slow",
 					token, "whole")
@@ -56,7 +58,8 @@ func TestBodyTimeout(t *testing.T) {
 	}
 }
 
-// TestBodyTimeoutOfDrips sends single bytes, each of which restarts Caddy's own timeout.
+// TestBodyTimeoutOfDrips sends a body one byte at a time, which keeps restarting Caddy's own
+// timeout.
 func TestBodyTimeoutOfDrips(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1KiB\nbody_timeout 500ms"), nil)
@@ -77,13 +80,14 @@ func TestBodyTimeoutOfDrips(t *testing.T) {
 					t.Errorf("got %v", response)
 				}
 			case <-time.After(10 * time.Second):
-				t.Error("the request wasn't ended")
+				t.Error("the gate didn't end the request")
 			}
 		})
 	}
 }
 
-// TestMaxBuffered holds as many bodies as fit, and one more.
+// TestMaxBuffered makes the gate hold as many bodies as fit in its buffer, then sends one
+// more.
 func TestMaxBuffered(t *testing.T) {
 	t.Parallel()
 	config := strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 200KiB\nmax_buffered 250KiB")
@@ -93,7 +97,7 @@ func TestMaxBuffered(t *testing.T) {
 	begin := func() (*slowRequest, string) {
 		token := a.limited("plain:write")
 		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", token, part)
-		_, _ = io.WriteString(request.body, "y") // ensures that the whole part has been read
+		_, _ = io.WriteString(request.body, "y") // ensures that the gate has read the whole part
 		a.waitUntilDecided(token, "/plain/write")
 		return request, token
 	}
@@ -109,7 +113,7 @@ func TestMaxBuffered(t *testing.T) {
 	if response := <-held.response; response.String() != "200" {
 		t.Errorf("the held request got %v", response)
 	}
-	// Memory is released, whatever the outcome.
+	// The gate must release the memory, regardless of the outcome.
 	for i := range 20 {
 		request := send(t.Context(), t, client.Client, gatedHost, client.origin+"/plain/write", a.tokens["$C"], part)
 		if i%2 == 0 {
@@ -134,7 +138,7 @@ func TestMaxBuffered(t *testing.T) {
 	<-held.response
 }
 
-// TestAnnouncedBodies announces a gigabyte in a thousand bodies and sends nothing.
+// TestAnnouncedBodies announces a thousand bodies of a gigabyte in total and sends nothing.
 func TestAnnouncedBodies(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1MiB"), nil)
@@ -154,18 +158,18 @@ func TestAnnouncedBodies(t *testing.T) {
 		}
 	}
 	goroutines := 0
-	a.eventually("the requests are held",
+	a.eventually("the gate holds the requests",
 		func() bool { goroutines = a.goroutines(); return goroutines >= connections*streams })
 	heap, _ := a.live()
 	if grown := heap - before; grown > 64<<20 {
-		t.Errorf("%d announced bodies take %d MiB", connections*streams, grown>>20)
+		t.Errorf("%d announced bodies take up %d MiB", connections*streams, grown>>20)
 	} else {
-		t.Logf("%d announced bodies take %d KiB each", connections*streams, grown>>10/(connections*streams))
+		t.Logf("%d announced bodies take up %d KiB each", connections*streams, grown>>10/(connections*streams))
 	}
 }
 
-// TestDetachedRequests abandons many requests that change something. For each token, a limited
-// number finishes; the others end at the backend, too.
+// TestDetachedRequests abandons many requests that change something. A limited number per
+// token may finish; the gate must also end the others at the backend.
 func TestDetachedRequests(t *testing.T) {
 	t.Parallel()
 	const requests, limit = 6, 2
@@ -229,7 +233,7 @@ func TestDetachedRequests(t *testing.T) {
 			a.eventually("the others have ended", func() bool { return count(&ended) == 2*(requests-limit) })
 			close(finish)
 			a.eventually("the detached requests have finished", func() bool { return count(&finished) == 2*limit })
-			// Finished requests free their slots.
+			// Finished requests must free their slots.
 			finish = make(chan struct{})
 			a.eventually("the requests have ended", func() bool {
 				return strings.Count(a.output.String(), `"user_id":"`+tokenID(token)+`"`) == requests
@@ -243,8 +247,8 @@ func TestDetachedRequests(t *testing.T) {
 	}
 }
 
-// TestOuterBodyLimit checks that a body limit of a handler before the gate keeps that
-// handler's status.
+// TestOuterBodyLimit checks that when a handler before the gate limits the body, the client
+// gets that handler's status.
 func TestOuterBodyLimit(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)
@@ -266,6 +270,6 @@ func TestOuterBodyLimit(t *testing.T) {
 		}
 	}
 	if whole := strings.Count(fmt.Sprint(backend.requests()), "broken:false"); whole > 0 {
-		t.Errorf("the backend got %d whole requests", whole)
+		t.Errorf("the backend got %d complete requests", whole)
 	}
 }

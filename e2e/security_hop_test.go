@@ -5,12 +5,13 @@ import (
 	"testing"
 )
 
-// nominating returns a request with a token whose Connection header names other headers.
+// nominating returns a request with a token and a Connection header that names other headers.
 func nominating(connection string, header ...string) wireRequest {
 	return wireRequest{header: append(by("$R", "Connection: "+connection), header...)}
 }
 
-// hopAttacks name headers in Connection that must not be deleted, and send hop-by-hop headers.
+// hopAttacks send hop-by-hop headers, and name headers in Connection that the proxy must not
+// delete.
 var hopAttacks = []attack{
 	{name: "Connection names the credential", wireRequest: nominating("close, Authorization"), want: passed("$R")},
 	{name: "Connection names the credential, lower case", wireRequest: nominating("authorization"), want: passed("$R")},
@@ -134,7 +135,7 @@ var hopAttacks = []attack{
 				sawHeader(name, value)(t, x)
 			}
 		}},
-	{name: "Connection of commas", wireRequest: nominating(",,, ,\t,"), want: passed("$R")},
+	{name: "Connection of only commas", wireRequest: nominating(",,, ,\t,"), want: passed("$R")},
 	{name: "Connection with invalid names", wireRequest: nominating("@, (Authorization), Bearer $1"),
 		want: passed("$R")},
 	{name: "many Connection lines",
@@ -142,7 +143,7 @@ var hopAttacks = []attack{
 			bearerLine("$R"))}, want: passed("$R")},
 }
 
-// forwardedByCaddy checks that the backend saw Caddy's values.
+// forwardedByCaddy checks that the backend saw Caddy's values of the forwarding headers.
 func forwardedByCaddy(t *testing.T, x *exchange) {
 	for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": gatedHost} {
 		if got := x.seen[0].header[name]; len(got) != 1 || got[0] != want {
@@ -154,7 +155,7 @@ func forwardedByCaddy(t *testing.T, x *exchange) {
 	}
 }
 
-// bodyIs checks that the backend got exactly this body.
+// bodyIs checks that the backend got exactly the given body.
 func bodyIs(want string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		if len(x.seen) == 0 || x.seen[0].body != want || x.seen[0].broken {
@@ -163,7 +164,7 @@ func bodyIs(want string) func(*testing.T, *exchange) {
 	}
 }
 
-// absent checks that no header with one of these names reached the backend.
+// absent checks that no header with one of the given names reached the backend.
 func absent(names ...string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		for _, seen := range x.seen {

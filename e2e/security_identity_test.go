@@ -2,14 +2,14 @@ package e2e
 
 import "strings"
 
-// spoofed are identity headers with which a client claims another identity.
+// spoofed contains identity headers with which a client claims another identity.
 var spoofed = []string{
 	"X-Token-Name: root", "X-Token-Id: 000000000000", "X-Token-Account: admin", "X-Token-Scopes: *",
 	"x-token-name: root", "X-TOKEN-NAME: root",
 }
 
-// foreign are headers with which other gateways and proxies identify the caller, or with which
-// a privileged credential acts for someone else.
+// foreign contains headers with which other gateways and proxies identify the caller, or with
+// which the holder of a privileged credential acts on behalf of someone else.
 var foreign = strings.Split(
 	"Impersonate-User Impersonate-Group Sudo X-Consumer-Username X-Credential-Identifier Tailscale-User-Login "+
 		"Cf-Access-Authenticated-User-Email X-Goog-Authenticated-User-Email X-Goog-Iap-Jwt-Assertion "+
@@ -21,7 +21,8 @@ var foreign = strings.Split(
 		"True-Client-Ip Iv-User Sm-User X-Impersonate-User On-Behalf-Of Api-Username X-Redmine-Switch-User "+
 		"Es-Security-Runas-User X-Scope-Orgid Client-Cert", " ")
 
-// foreignLines returns a header line for each of foreign, with its name changed.
+// foreignLines returns a header line for each name in foreign, as changed by the given
+// function.
 func foreignLines(change func(string) string) (lines []string) {
 	for _, name := range foreign {
 		lines = append(lines, change(name)+": root")
@@ -31,10 +32,10 @@ func foreignLines(change func(string) string) (lines []string) {
 
 func asIs(name string) string { return name }
 
-// spoofing returns a request with a token and these headers.
+// spoofing returns a request with a token and the given headers.
 func spoofing(header ...string) wireRequest { return get("/plain/read", by("$R", header...)...) }
 
-// trailing returns a request with trailers, announced or not.
+// trailing returns a request with trailers, which may or may not be announced.
 func trailing(target, announced string, trailer ...string) wireRequest {
 	r := wireRequest{method: "POST", target: target, header: by("$C"), body: "x", trailer: trailer}
 	if announced != "" {
@@ -43,7 +44,7 @@ func trailing(target, announced string, trailer ...string) wireRequest {
 	return r
 }
 
-// identityAttacks claim another identity.
+// identityAttacks claim another caller's identity.
 var identityAttacks = []attack{
 	{name: "one identity header", wireRequest: spoofing("X-Token-Name: root"), want: passed("$R")},
 	{name: "all identity headers", wireRequest: spoofing(spoofed...), want: passed("$R")},
@@ -167,7 +168,7 @@ var identityAttacks = []attack{
 	{name: "many identity headers",
 		wireRequest: spoofing(strings.Split(strings.Repeat("X-Token-Name: root\n", 100)+"X-Token-Name: root", "\n")...),
 		want:        passed("$R")},
-	// See checkIdentity for the name that the backend sees.
+	// See checkIdentity for the token name that the backend sees.
 	{name: "placeholder in the token name", wireRequest: get("/plain/read", by("$W", "Cookie: a=b")...),
 		want: passed("$W")},
 	{name: "unusual token name", wireRequest: get("/plain/read", by("$W", "X-Token-Name: root")...),

@@ -9,23 +9,23 @@ import (
 )
 
 // The tests check these invariants after every attack: no token reaches the backend; each
-// request there has only the account's credential; each identity header is the gate's; the
-// backend sees the method and path that were allowed; there are no more requests than were
-// allowed; a refusal has the documented form (see checkResponses); no secret is returned or
-// logged; and the counts are right. At the end of all tables they check that nothing is left
-// behind.
+// request there has only the account's credential; every identity header was set by the gate;
+// the backend sees the method and path that the gate allowed; the backend sees no more
+// requests than the gate allowed; a refusal has the documented form (see checkResponses); no
+// secret is returned or logged; and the counts are right. After all tables, the tests check
+// that Caddy leaves nothing behind.
 
 // expectation is a request that the backend should see.
 type expectation struct {
 	sees string
-	// token names the token that allowed it; empty for none.
+	// token names the token that the request used, or is empty if it used none.
 	token string
-	// maybe allows the request to be missing.
+	// maybe reports whether the request may be missing.
 	maybe bool
 }
 
-// checkSeen compares what the backend saw with the verdicts, and returns by how much the
-// counts must have changed.
+// checkSeen compares the requests that the backend saw with the verdicts, and returns the
+// expected changes of the counts.
 func (x *exchange) checkSeen(t *testing.T, want []verdict, victim string) map[string]uses {
 	t.Helper()
 	moved := make(map[string]uses)
@@ -52,8 +52,8 @@ func (x *exchange) checkSeen(t *testing.T, want []verdict, victim string) map[st
 		case isRefused, isRefusedElsewhere:
 			move(v.token, uses{denied: 1})
 		case mayPass:
-			// The count depends on when the request broke; the backend sees the beginning of
-			// one request, or nothing.
+			// The count depends on when the request broke off; the backend sees the beginning
+			// of one request, or nothing.
 			moved[tokenID(x.tokens[v.token])] = eitherWay
 			expected = append(expected, expectation{sees: sees, token: v.token, maybe: true})
 		case isDropped:
@@ -86,17 +86,17 @@ func (x *exchange) checkExpected(t *testing.T, expected []expectation) {
 		left = left[1:]
 	}
 	if len(left) > 0 {
-		t.Errorf("the backend saw %v; the last %d were not allowed", x.seen, len(left))
+		t.Errorf("the backend saw %v; the gate didn't allow the last %d", x.seen, len(left))
 	}
 }
 
-// checkLegacy checks what the second backend saw. It gets no credential, and an identity only
-// for a request that was allowed.
+// checkLegacy checks the requests that the second backend saw. It must never get a credential,
+// and may get an identity only for an allowed request.
 func (x *exchange) checkLegacy(t *testing.T, expected []expectation) {
 	t.Helper()
 	for _, seen := range x.legacy.requests() {
 		switch {
-		case len(expected) == 0 && seen.target != authCheck: // sent before the gate
+		case len(expected) == 0 && seen.target != authCheck: // sent by a handler before the gate
 			checkAnonymous(t, seen)
 		case len(seen.header["Authorization"]) > 0:
 			t.Errorf("the second backend saw a credential in %s", seen)
@@ -104,10 +104,10 @@ func (x *exchange) checkLegacy(t *testing.T, expected []expectation) {
 	}
 }
 
-// eitherWay is one use, allowed or denied.
+// eitherWay counts one use, whether allowed or denied.
 var eitherWay = uses{-1, -1}
 
-// checkIdentity checks a request that was allowed with a token.
+// checkIdentity checks a request that the gate allowed with a token.
 func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 	t.Helper()
 	credential := []string{"Bearer " + x.upstream}
@@ -154,7 +154,7 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 	}
 }
 
-// checkAnonymous checks a request that passed through without a token.
+// checkAnonymous checks a request that passed through the gate without a token.
 func checkAnonymous(t *testing.T, seen seenRequest) {
 	t.Helper()
 	if got := seen.header["Authorization"]; len(got) != 0 {
@@ -188,7 +188,7 @@ func checkClean(t *testing.T, seen seenRequest) {
 	}
 }
 
-// foldName maps the spellings of a header name that backends treat as equal to one.
+// foldName maps all spellings of a header name that backends treat as equal to a single one.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r == '.' {
@@ -198,9 +198,9 @@ func foldName(name string) string {
 	}, strings.ToLower(name))
 }
 
-// plainPath reports whether an escaped path has only one reading. It doesn't use the code
-// under test: removing dot segments (RFC 3986 section 5.2.4) must change nothing, and only
-// non-ASCII bytes may be escaped.
+// plainPath reports whether an escaped path can be interpreted in only one way. Without using
+// the code under test, it checks that removing dot segments (RFC 3986 section 5.2.4) changes
+// nothing and that only non-ASCII bytes are escaped.
 func plainPath(escaped string) bool {
 	path, err := url.PathUnescape(escaped)
 	for _, escape := range strings.Split(escaped, "%")[1:] {
@@ -212,7 +212,7 @@ func plainPath(escaped string) bool {
 		!strings.ContainsAny(path, "\\;\x00")
 }
 
-// checkCounts compares how the counts changed with how they should have changed.
+// checkCounts compares the actual changes of the counts with the expected ones.
 func checkCounts(t *testing.T, before, after map[string]uses, moved map[string]uses) {
 	t.Helper()
 	for id, now := range after {
@@ -227,8 +227,7 @@ func checkCounts(t *testing.T, before, after map[string]uses, moved map[string]u
 	}
 }
 
-// checkSecrets looks for secrets in the responses, in the log and in what the backends
-// received.
+// checkSecrets looks for secrets in the responses, in the log and in the backends' input.
 func (x *exchange) checkSecrets(t *testing.T, input string) {
 	t.Helper()
 	var told strings.Builder
@@ -247,16 +246,16 @@ func (x *exchange) checkSecrets(t *testing.T, input string) {
 	x.checkLog(t, x.log)
 }
 
-// noNote adds nothing to the message of a timeout.
+// noNote adds nothing to a timeout message.
 type noNote struct{}
 
 func (noNote) String() string { return "" }
 
-// sentInBody reports whether the client itself put a token into the body, which only the
+// sentInBody reports whether the client itself put the token into the body, which only the
 // backend reads.
 func (x *exchange) sentInBody(token string) bool { return strings.Contains(x.request.body, token) }
 
-// checkLog looks for secrets in a part of the log and reports the line without them.
+// checkLog looks for secrets in part of the log and reports lines with the secrets redacted.
 func (a *testbed) checkLog(t *testing.T, log string) {
 	t.Helper()
 	log = withoutCaddysOwn(log)
@@ -274,9 +273,9 @@ func (a *testbed) checkLog(t *testing.T, log string) {
 	}
 }
 
-// withoutCaddysOwn removes debug lines that Caddy itself logs and Mollygate can't change: the
-// URL before a handler in front of the gate rewrites it, and the response header of a backend
-// that repeats the credential.
+// withoutCaddysOwn removes debug lines that Caddy itself logs and Mollygate can't change. They
+// contain the URL before a handler in front of the gate rewrites it, and the response headers
+// of a backend that echoes the credential.
 func withoutCaddysOwn(log string) string {
 	var b strings.Builder
 	for line := range strings.Lines(log) {
@@ -291,10 +290,10 @@ func withoutCaddysOwn(log string) string {
 // bearerLine returns an Authorization header line.
 func bearerLine(token string) string { return "Authorization: Bearer " + token }
 
-// by returns the header lines of a request with a token, followed by lines.
+// by returns the header lines of a request with a token, followed by the given lines.
 func by(token string, lines ...string) []string { return append([]string{bearerLine(token)}, lines...) }
 
-// get returns a GET request with these header lines.
+// get returns a GET request with the given header lines.
 func get(target string, header ...string) wireRequest {
 	return wireRequest{method: http.MethodGet, target: target, header: header}
 }

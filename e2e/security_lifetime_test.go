@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// endings are the ways in which a token ends, and how long after the call.
+// endings are the ways to end a token, each with the time from the call until the token ends.
 var endings = map[string]struct {
 	method, path string
 	body         any
@@ -31,8 +31,8 @@ var endings = map[string]struct {
 		after: time.Second},
 }
 
-// TestResponsesEndWithToken checks that a websocket and an event stream end within a second
-// after their token ends, in every way.
+// TestResponsesEndWithToken checks that however a token ends, its websocket and event stream
+// end within a second.
 func TestResponsesEndWithToken(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, testbedConfig(), map[string]http.HandlerFunc{"stream": ticking})
@@ -40,14 +40,14 @@ func TestResponsesEndWithToken(t *testing.T) {
 		"event stream": a.openStream} {
 		for ending := range endings {
 			t.Run(kind+", "+ending, func(t *testing.T) {
-				// Try three times, because a busy machine may cause delays.
+				// Try up to three times, because a busy machine may cause delays.
 				var took time.Duration
 				for range 3 {
 					if took = a.end(t, open, ending); took <= time.Second {
 						return
 					}
 				}
-				t.Errorf("it ended %v after its token", took)
+				t.Errorf("the response ended %v after its token", took)
 			})
 		}
 	}
@@ -56,14 +56,14 @@ func TestResponsesEndWithToken(t *testing.T) {
 	}
 }
 
-// end opens a response, ends its token, and returns the time until the response ends, too.
+// end opens a response, ends its token, and returns the time until the response ends as well.
 func (a *testbed) end(t *testing.T, open func(*testing.T, string) func() error, ending string) time.Duration {
 	t.Helper()
 	token := a.mint(map[string]any{"scopes": []string{"plain:socket", "plain:read"}})
 	next := open(t, token)
 	for range 3 {
 		if err := next(); err != nil {
-			t.Fatalf("it ended early: %v", err)
+			t.Fatalf("the response ended before its token: %v", err)
 		}
 	}
 	way := endings[ending]
@@ -71,13 +71,14 @@ func (a *testbed) end(t *testing.T, open func(*testing.T, string) func() error, 
 	ended := time.Now().Add(way.after)
 	for next() == nil {
 		if time.Since(ended) > closeTimeout {
-			t.Fatalf("it is still open %v after its token ended", time.Since(ended))
+			t.Fatalf("the response is still open %v after its token ended", time.Since(ended))
 		}
 	}
 	return time.Since(ended)
 }
 
-// openWebsocket returns a function that sends bytes and reads their echo.
+// openWebsocket opens a websocket and returns a function that sends bytes and reads their
+// echo.
 func (a *testbed) openWebsocket(t *testing.T, token string) (next func() error) {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
@@ -94,7 +95,7 @@ func (a *testbed) openWebsocket(t *testing.T, token string) (next func() error) 
 		t.Fatalf("got response %+v", response)
 	}
 	return func() error {
-		// After the upgrade, what looks like a request is plain data.
+		// After the upgrade, bytes that look like a request are plain data.
 		if _, err := io.WriteString(conn, smuggledRequest); err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (a *testbed) openWebsocket(t *testing.T, token string) (next func() error) 
 	}
 }
 
-// openStream returns a function that reads the next event.
+// openStream opens an event stream and returns a function that reads the next event.
 func (a *testbed) openStream(t *testing.T, token string) (next func() error) {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + a.env["HTTP"])
@@ -144,8 +145,8 @@ func ticking(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestBytesBeforeUpgrade checks that what a client sends right after a websocket handshake is
-// held back until the backend has switched protocols. Before that, the backend would read it
+// TestBytesBeforeUpgrade checks that the gate holds back bytes sent right after a websocket
+// handshake until the backend has switched protocols. Before that, the backend would read them
 // as the next request (CVE-2026-73548).
 func TestBytesBeforeUpgrade(t *testing.T) {
 	t.Parallel()
@@ -181,7 +182,7 @@ func TestBytesBeforeUpgrade(t *testing.T) {
 	if response := conn.readResponse("GET"); response.status != http.StatusSwitchingProtocols {
 		t.Fatalf("got response %+v", response)
 	}
-	// After the switch, the backend gets all of them as data.
+	// After the switch, the backend must get all bytes as data.
 	echoed := make([]byte, len(smuggledRequest))
 	if _, err := io.ReadFull(conn.r, echoed); err != nil || string(echoed) != smuggledRequest {
 		t.Errorf("got echo %q: %v", echoed, err)
@@ -201,7 +202,7 @@ func uploadSite(t *testing.T, backend http.HandlerFunc) *caddy {
 		map[string]string{"UPLOADS": server.Listener.Addr().String(), "UPSTREAM": "backend-token"})
 }
 
-// TestUploadIsStreamed uploads more than Caddy may keep in memory.
+// TestUploadIsStreamed uploads more data than Caddy may keep in memory.
 func TestUploadIsStreamed(t *testing.T) {
 	t.Parallel()
 	const size = 256 << 20
@@ -238,7 +239,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// memory returns Caddy's peak memory in bytes.
+// memory returns Caddy's peak memory use in bytes.
 func (c *caddy) memory() int64 {
 	c.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
@@ -254,8 +255,8 @@ func (c *caddy) memory() int64 {
 	return kilobytes << 10
 }
 
-// TestUploadAborted closes the connection in the middle of an upload. The upload is counted
-// once, isn't retried, and leaves nothing behind.
+// TestUploadAborted closes the connection in the middle of an upload. The gate must count the
+// upload once, must not retry it, and must leave nothing behind.
 func TestUploadAborted(t *testing.T) {
 	t.Parallel()
 	begun, ended := make(chan struct{}, 10), make(chan error, 10)
@@ -278,25 +279,25 @@ func TestUploadAborted(t *testing.T) {
 	<-begun
 	conn.close()
 	if err := <-ended; err == nil {
-		t.Errorf("the backend took it for a complete upload")
+		t.Errorf("the backend treated the upload as complete")
 	}
 	c.eventually("goroutines have ended", func() bool { return c.goroutines() <= goroutines })
 	c.eventually("connections are closed", func() bool { return c.openFiles() <= files })
 	if len(begun) > 0 {
-		t.Errorf("the upload was retried")
+		t.Errorf("Caddy retried the upload")
 	}
 	if allowed, denied := c.usage(token); allowed != 1 || denied != 0 {
 		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
-// TestRefusedUpload checks that curl, refused while it uploads, gets the response and not a
-// broken connection.
+// TestRefusedUpload checks that curl gets a response instead of a broken connection when the
+// gate refuses its upload.
 func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
-	c := uploadSite(t, func(http.ResponseWriter, *http.Request) { t.Errorf("the backend was called") })
+	c := uploadSite(t, func(http.ResponseWriter, *http.Request) { t.Errorf("the upload reached the backend") })
 	file := c.write("large", strings.Repeat("x", 3<<20))
-	for range 10 { // whether a reset comes first is random
+	for range 10 { // whether a reset arrives before the response is random
 		status, header, body := curl(t, "-H", "Expect:", "--data-binary", "@"+file, c.url("/up"))
 		if status != http.StatusUnauthorized || !strings.Contains(body, "missing_token") {
 			t.Errorf("status %d: %v %s", status, header, body)
@@ -305,7 +306,7 @@ func TestRefusedUpload(t *testing.T) {
 }
 
 // TestOldConfigurationFinishes reloads with another store while a console is open. The request
-// has been counted, and later events do no harm.
+// must be counted, and later events must do no harm.
 func TestOldConfigurationFinishes(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -339,7 +340,8 @@ func TestOldConfigurationFinishes(t *testing.T) {
 	s.checkLogs(token, fresh)
 }
 
-// TestUnknownMember checks that a gate whose JSON has an unknown member doesn't start.
+// TestUnknownMember checks that Caddy doesn't start with a gate whose JSON has an unknown
+// member.
 func TestUnknownMember(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)

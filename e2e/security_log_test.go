@@ -8,8 +8,8 @@ import (
 )
 
 // TestSecretInAnotherHeader checks that a credential that an operator passes to a backend in
-// another header appears in Caddy's debug log, as security.md warns, and that the filter given
-// there removes it.
+// another header appears in Caddy's debug log, as security.md warns, and that the log filter
+// from that page removes it.
 func TestSecretInAnotherHeader(t *testing.T) {
 	t.Parallel()
 	const key = "9f0c1a7e5b7d4e6f"
@@ -41,10 +41,10 @@ func TestSecretInAnotherHeader(t *testing.T) {
 			}
 			c.stop() // flushes the log
 			if !strings.Contains(c.output.String(), `"upstream roundtrip"`) {
-				t.Errorf("the proxy logged nothing at debug level, so nothing was tested")
+				t.Errorf("the proxy logged nothing at the debug level, so this test checked nothing")
 			}
 			if shows := strings.Contains(c.output.String(), key); shows != test.shows {
-				t.Errorf("the key is in the log: %t, want %t", shows, test.shows)
+				t.Errorf("the log contains the key: got %t, want %t", shows, test.shows)
 			}
 			checkNoSecret(t, "the log", c.output.String(), token)
 			checkNoSecret(t, "the log", c.output.String(), "backend-token")

@@ -14,16 +14,16 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestAdminSocket checks that a unix socket, unlike a port, keeps other users of the machine
-// from Caddy's admin endpoint.
+// TestAdminSocket checks that a unix socket, unlike a port, keeps the machine's other users
+// out of Caddy's admin endpoint.
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		suffix string
 		mode   fs.FileMode
 	}{
-		"mode of operator.md": {"|0600", 0o600},
-		"Caddy's own mode":    {"", 0o200},
+		"mode from operator.md": {"|0600", 0o600},
+		"Caddy's own mode":      {"", 0o200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +34,7 @@ func TestAdminSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 			if info.Mode().Perm() != test.mode {
-				t.Errorf("the socket's mode is %v", info.Mode())
+				t.Errorf("got socket mode %v", info.Mode())
 			}
 			call := func(uid uint32) error {
 				cmd := exec.Command("curl", "--silent", "--show-error", "--fail", "--unix-socket", s.path("admin.sock"),
@@ -46,12 +46,12 @@ func TestAdminSocket(t *testing.T) {
 			}
 			before := len(s.counts())
 			if os.Geteuid() == 0 { // only root can run a command as another user
-				if err := os.Chmod(s.dir, 0o755); err != nil { // so that only the socket's mode denies access
+				if err := os.Chmod(s.dir, 0o755); err != nil { // so that only the socket's mode can deny access
 					t.Fatal(err)
 				}
 				const nobody, couldNotConnect = 65534, 7
 				if exit, ok := errors.AsType[*exec.ExitError](call(nobody)); !ok || exit.ExitCode() != couldNotConnect {
-					t.Errorf("another user's call: %v", exit)
+					t.Errorf("another user's call exited with %v", exit)
 				}
 			}
 			if after := len(s.counts()); after != before {
@@ -64,8 +64,8 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// TestFilesHoldNoSecret checks that no file that Caddy has written contains a secret, and that
-// only their owner can access the store and its copies.
+// TestFilesHoldNoSecret checks that no file written by Caddy contains a secret, and that only
+// their owner can access the store and its copies.
 func TestFilesHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	s := startSite(t,
@@ -103,7 +103,7 @@ func TestFilesHoldNoSecret(t *testing.T) {
 		looked[name] = true
 		for _, secret := range []string{token, rotated, admin} {
 			if strings.Contains(string(text), secret[17:25]) { // the store contains IDs and hashes
-				t.Errorf("%s contains a part of a secret", path)
+				t.Errorf("%s contains part of a secret", path)
 			}
 		}
 		if strings.Contains(string(text), s.upstream) {
@@ -119,14 +119,14 @@ func TestFilesHoldNoSecret(t *testing.T) {
 	}
 	for _, name := range []string{"tokens.db", "copy.db", "access.log", "autosave.json"} {
 		if !looked[name] {
-			t.Errorf("%s is missing in %v", name, looked)
+			t.Errorf("%s is missing among the files %v", name, looked)
 		}
 	}
 	s.checkLogs(token, rotated, admin)
 }
 
-// TestDumpHoldsNoSecret checks that the goroutine dump of an aborted process contains no token
-// of a request in progress.
+// TestDumpHoldsNoSecret checks that an aborted process's goroutine dump doesn't contain the
+// token of a request in progress.
 func TestDumpHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	backend := mollymawktest.New(t, mollymawktest.Options{})
@@ -147,7 +147,7 @@ func TestDumpHoldsNoSecret(t *testing.T) {
 	dump := s.output.String()
 	for where, text := range map[string]string{"the profile": profile, "the dump": dump} {
 		if !strings.Contains(text, "(*BearerAuth).ServeHTTP") {
-			t.Errorf("%s doesn't show the request in progress, so nothing was tested", where)
+			t.Errorf("%s doesn't show the request in progress, so this test checked nothing", where)
 		}
 	}
 	checkNoSecret(t, "the profile", profile, token)

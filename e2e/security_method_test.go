@@ -5,33 +5,34 @@ import (
 	"testing"
 )
 
-// smuggledRequest hides in a body, for a backend that takes it for the next request.
+// smuggledRequest is a request hidden in a body, which some backends would treat as the next
+// request.
 const smuggledRequest = "GET /plain/read?smuggled HTTP/1.1\r\nHost: gated.test\r\nX-Token-Name: root\r\n\r\n"
 
-// tunnel returns a CONNECT of HTTP/2 or HTTP/3.
+// tunnel returns an HTTP/2 or HTTP/3 CONNECT request.
 func tunnel(host string, header ...string) wireRequest {
 	return wireRequest{host: host, method: "CONNECT", pseudo: []string{":method CONNECT", ":authority " + host},
 		header: header, body: smuggledRequest, chunked: true}
 }
 
-// extendedTunnel returns the CONNECT of a websocket (RFC 8441, RFC 9220).
+// extendedTunnel returns the CONNECT request that opens a websocket (RFC 8441, RFC 9220).
 func extendedTunnel(host, path, protocol string, header ...string) wireRequest {
 	return wireRequest{host: host, method: "CONNECT", header: header, body: smuggledRequest, chunked: true,
 		pseudo: []string{":method CONNECT", ":protocol " + protocol, ":scheme https", ":path " + path,
 			":authority " + host}}
 }
 
-// method returns a request with this method.
+// method returns a request with the given method.
 func method(name string, header ...string) wireRequest {
 	return wireRequest{method: name, header: header}
 }
 
-// post returns a POST with a body.
+// post returns a POST request with a body.
 func post(body string, header ...string) wireRequest {
 	return wireRequest{method: "POST", target: "/plain/write", header: header, body: body}
 }
 
-// methodAttacks are methods that some component treats differently.
+// methodAttacks use methods that some components treat specially.
 var methodAttacks = []attack{
 	{name: "tunnel, reader", wireRequest: tunnel(gatedHost, by("$R")...),
 		want: refused(405, "method_not_allowed")},

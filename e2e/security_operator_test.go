@@ -6,20 +6,20 @@ import (
 	"testing"
 )
 
-// combination is a site with a gate as operators write it.
+// combination is a site with a gate as an operator might configure it.
 type combination struct {
-	// host is the host of the site, body its directives. GATE stands for a gate, REFUSING for
-	// a gate that leaves refusals to error routes, and PROXY for the backend.
+	// host is the site's host, and body holds its directives. GATE stands for a gate, REFUSING
+	// for a gate that leaves refusals to error routes, and PROXY for the proxy to the backend.
 	host, body string
-	// good is the outcome of a valid request; the default is passed.
+	// good is the outcome of a valid request. The default is passed.
 	good []verdict
-	// refuses returns the verdict of a refusal; the default is refused.
+	// refuses returns the verdict for a refusal. The default is refused.
 	refuses func(status int, code string, token ...string) []verdict
-	// attacks are run in addition to the common ones.
+	// attacks are carried out in addition to the common ones.
 	attacks []attack
 }
 
-// byErrorRoutes is for a site whose error routes write the body of refusals.
+// byErrorRoutes is for a site whose error routes write the bodies of refusals.
 func byErrorRoutes(status int, code string, token ...string) []verdict {
 	want := refusedElsewhere(status, token...)
 	want[0].code = code
@@ -33,13 +33,14 @@ func elsewhere(_ int, _ string, token ...string) []verdict {
 }
 
 const (
-	// leaks is a response in which an operator might show the credential or the identity.
+	// leaks is a response in which an operator's configuration might reveal the credential or
+	// the identity.
 	leaks = "[{http.request.header.Authorization}|{http.request.header.X-Token-Name}|" +
 		"{http.request.header.X-Token-Id}|{http.auth.user.name}|{http.auth.candidate.name}]"
 	proxy = "reverse_proxy {$PLAIN}"
 	// authCheck is the path that forward_auth requests.
 	authCheck = "/check"
-	// hash is of the password "secret".
+	// hash is the hash of the password "secret".
 	hash = "$2a$04$m9GvXGWaTYGcFMoVwDmiK.iMqXAsmhq.W5VC6.9D5Gzmx67LKa/qS"
 )
 
@@ -166,7 +167,7 @@ var combinations = []combination{
 	{host: "timeouts.test", body: "timeouts {\nread_timeout 5s\n}\nhandle {\nGATE\nPROXY\n}"},
 }
 
-// common returns the attacks that are run on every combination.
+// common returns the attacks that are carried out on every combination.
 func (c combination) common() []attack {
 	good, refuses := c.good, c.refuses
 	if good == nil {
@@ -195,8 +196,8 @@ func (c combination) common() []attack {
 	}
 }
 
-// inspectedResponses returns attacks that request responses that the gate must inspect, by a client that
-// accepts encoded ones.
+// inspectedResponses returns attacks that request responses which the gate must inspect, from
+// a client that accepts encoded responses.
 func inspectedResponses(host string) []attack {
 	asks := func(response string) wireRequest {
 		return wireRequest{host: host, target: "/plain/read?answer=" + response,
@@ -211,8 +212,8 @@ func inspectedResponses(host string) []attack {
 	}
 }
 
-// TestSecurityOperators tries configurations that operators write around a gate. None may
-// reveal a secret or let an unauthorized request through.
+// TestSecurityOperators tries configurations that operators might write around a gate. None of
+// them may reveal a secret or let an unauthorized request through.
 func TestSecurityOperators(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, operatorsConfig(), backendResponses)
@@ -223,7 +224,7 @@ func TestSecurityOperators(t *testing.T) {
 			a.run(t, wires, c.attacks)
 		})
 	}
-	// log_credentials shows what Caddy normally hides, but not a token's secret.
+	// log_credentials shows what Caddy normally hides, but must not show a token's secret.
 	t.Run("log_credentials", func(t *testing.T) {
 		mark := a.logMark()
 		response := h1{"127.0.0.1:" + a.env["ALIASES"]}.exchange(wireRequest{host: "handle.test", method: "GET",
@@ -274,7 +275,7 @@ func bodyHas(want string) func(*testing.T, *exchange) {
 	}
 }
 
-// legacySawNothing checks that no error route sent a request to the second backend.
+// legacySawNothing checks that error routes sent no requests to the second backend.
 func legacySawNothing(t *testing.T, x *exchange) {
 	if seen := x.legacy.requests(); len(seen) > 0 {
 		t.Errorf("the second backend saw %v: %q", seen, x.legacy.input())

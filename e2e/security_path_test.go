@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// pathAttacks are paths that backends, proxies and matchers read differently.
+// pathAttacks send paths that backends, proxies and matchers interpret differently.
 var pathAttacks = []attack{
 	{name: "plain path", wireRequest: get("/plain/read", by("$R")...), want: passed("$R")},
 	{name: "query", wireRequest: get("/plain/read?a=../b&c=%2e%2e%2f;d=//", by("$R")...), want: passed("$R")},

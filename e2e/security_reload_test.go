@@ -20,7 +20,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// adapted returns the JSON of a Caddyfile.
+// adapted returns the JSON configuration that a Caddyfile adapts to.
 func (c *caddy) adapted(caddyfile string) []byte {
 	c.t.Helper()
 	cmd := c.command("adapt", "--adapter", "caddyfile", "--config", c.write("Adapt", caddyfile))
@@ -33,8 +33,8 @@ func (c *caddy) adapted(caddyfile string) []byte {
 	return out
 }
 
-// load loads a configuration through the admin endpoint, without a process for it, and returns
-// the status of the response.
+// load loads a configuration through the admin endpoint, without starting a caddy process, and
+// returns the response status.
 func (c *caddy) load(config []byte) (int, error) {
 	request, err := http.NewRequest(http.MethodPost, "http://caddy/load", bytes.NewReader(config))
 	if err != nil {
@@ -42,8 +42,9 @@ func (c *caddy) load(config []byte) (int, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Cache-Control", "must-revalidate") // forces a reload of the same configuration
-	// Caddy replaces its admin endpoint with each configuration. A connection that is just
-	// being established to the old one is lost; loading the configuration again is harmless.
+	// Caddy replaces its admin endpoint with each configuration, and drops connections to the
+	// old endpoint that are just being established. Loading the configuration again is
+	// harmless.
 	var response *http.Response
 	for range 5 {
 		request.Body = io.NopCloser(bytes.NewReader(config))
@@ -59,7 +60,7 @@ func (c *caddy) load(config []byte) (int, error) {
 	return response.StatusCode, err
 }
 
-// timesOpen returns how many descriptors of a file Caddy has open.
+// timesOpen returns how many open descriptors Caddy has for a file.
 func (c *caddy) timesOpen(path string) (n int) {
 	c.t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid)
@@ -75,12 +76,12 @@ func (c *caddy) timesOpen(path string) (n int) {
 	return n
 }
 
-// minter creates tokens through the admin API, one after the other, even while Caddy reloads
-// or stops.
+// minter creates tokens one after the other through the admin API, even while Caddy reloads or
+// stops.
 type minter struct {
 	s *site
-	// made contains the acknowledged tokens; calls counts the responses by status, and lost
-	// the calls without a response.
+	// made contains the acknowledged tokens. calls counts the responses by status, and lost
+	// counts the calls without a response.
 	mu    sync.Mutex
 	made  map[string]bool
 	calls map[int]int
@@ -116,7 +117,7 @@ func (m *minter) mint(ctx context.Context) {
 	}
 }
 
-// answered returns the number of responses with a status.
+// answered returns the number of responses with the given status.
 func (m *minter) answered(status int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -133,11 +134,11 @@ func (m *minter) responses() int {
 	return n
 }
 
-// TestReloadUnderLoad reloads again and again, occasionally with a configuration that is
-// rejected, while clients call and an admin creates tokens. Then it sends SIGTERM while a
-// request is still in progress. The store stays open, no request fails, the admin API keeps
-// working after rejected reloads, acknowledged tokens exist, and nothing is counted twice or
-// lost.
+// TestReloadUnderLoad reloads repeatedly, sometimes with a configuration that Caddy rejects,
+// while clients make requests and an admin creates tokens. Then it sends SIGTERM while a
+// request is still in progress. The store must stay open, no request may fail, the admin API
+// must keep working after rejected reloads, all acknowledged tokens must exist, and no request
+// may be counted twice or not at all.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	const reloads = 100
@@ -155,8 +156,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	var admins sync.WaitGroup
 	admins.Go(func() { admin.mint(minting) })
 
-	// A reload may reset a connection that is just being established, even without Mollygate,
-	// and with HTTP/1 also others. So this uses HTTP/2 and repeats such requests.
+	// Even without Mollygate, a reload may reset a connection that is just being established,
+	// and with HTTP/1 other connections as well. This test therefore uses HTTP/2 and repeats
+	// such requests.
 	calling, stopCalling := context.WithCancel(t.Context())
 	defer stopCalling()
 	var clients sync.WaitGroup
@@ -250,7 +252,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Errorf("token %s was acknowledged but is missing", id)
 		}
 	}
-	// One request before the reloads, and the console.
+	// The expected count includes one request before the reloads, and the console.
 	least, most := int(passed.Load())+2, int(passed.Load()+reset.Load())+2
 	if got := counts[tokenID(token)]; got.allowed < least || got.allowed > most || got.denied != 0 {
 		t.Errorf("counted %+v, want %d to %d", got, least, most)
@@ -258,7 +260,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// allCounts returns the counts of all tokens, page by page.
+// allCounts reads the counts of all tokens, page by page.
 func (c *caddy) allCounts() map[string]uses {
 	c.t.Helper()
 	counts := make(map[string]uses)
@@ -282,8 +284,8 @@ func (c *caddy) allCounts() map[string]uses {
 	}
 }
 
-// TestRefusedReloads checks that a rejected configuration leaves nothing behind, so that the
-// store is closed when its last user ends.
+// TestRefusedReloads checks that a rejected configuration leaves nothing behind, so the store
+// is closed once its last user is gone.
 func TestRefusedReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -295,14 +297,14 @@ func TestRefusedReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, config := range map[string]string{
-		"scope":                       route("route GET /x scope"),
-		"empty scope":                 route("route GET /x \"\""),
-		"path":                        route("route GET /a//b a:b"),
-		"method":                      route("route get /x a:b"),
-		"credential that is a folder": strings.Replace(plainSite, "{env.UPSTREAM}", "{file."+s.dir+"}", 1),
-		"no store":                    strings.Replace(plainSite, "api_tokens {", "servers {\n}\n#", 1),
-		"store that is a folder":      strings.Replace(plainSite, "tokens.db", "data", 1),
-		"store with a slash":          strings.Replace(plainSite, "tokens.db", "tokens.db/", 1),
+		"scope":                          route("route GET /x scope"),
+		"empty scope":                    route("route GET /x \"\""),
+		"path":                           route("route GET /a//b a:b"),
+		"method":                         route("route get /x a:b"),
+		"credential that is a directory": strings.Replace(plainSite, "{env.UPSTREAM}", "{file."+s.dir+"}", 1),
+		"no store":                       strings.Replace(plainSite, "api_tokens {", "servers {\n}\n#", 1),
+		"store that is a directory":      strings.Replace(plainSite, "tokens.db", "data", 1),
+		"store with a trailing slash":    strings.Replace(plainSite, "tokens.db", "tokens.db/", 1),
 		// bbolt can't open a file twice, and Mollygate doesn't recognize the hard link.
 		"hard link to the store": strings.Replace(plainSite, "tokens.db", "hard.db", 1),
 		"another site's port": plainSite + "\nhttp://127.0.0.1:" + mustPort(s.backend.Addr()) +
@@ -325,7 +327,7 @@ func TestRefusedReloads(t *testing.T) {
 	s.eventually("the store is closed",
 		func() bool { return s.timesOpen(s.path("tokens.db"))+s.timesOpen(s.path("hard.db")) == 0 })
 	s.expect(token, http.StatusUnauthorized)
-	// The store is now free under every name.
+	// The store can now be opened under any name.
 	if err := s.reload(strings.Replace(plainSite, "tokens.db", "hard.db", 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -333,8 +335,8 @@ func TestRefusedReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestStartAndStop checks that the first request, which may arrive before the store is open,
-// waits for it. Caddy starts and stops its apps in any order.
+// TestStartAndStop checks that the first request waits for the store if it arrives before the
+// store is open. Caddy starts and stops its apps in any order.
 func TestStartAndStop(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -360,7 +362,7 @@ func TestStartAndStop(t *testing.T) {
 			return response.err == nil
 		})
 		if response.status != http.StatusOK {
-			t.Errorf("round %d: the first response is %d: %s", i, response.status, shortened(response.body))
+			t.Errorf("round %d: the first response has status %d: %s", i, response.status, shortened(response.body))
 		}
 		s.stop()
 	}
@@ -370,7 +372,7 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
-// TestReloadToLockedStore reloads with a store that another process holds.
+// TestReloadToLockedStore reloads with a store that another process has locked.
 func TestReloadToLockedStore(t *testing.T) {
 	t.Parallel()
 	holder := startSite(t, plainSite, mollymawktest.Options{})

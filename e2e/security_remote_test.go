@@ -39,7 +39,7 @@ func newClientCertificate(t *testing.T) tls.Certificate {
 }
 
 // TestRemoteAdmin checks that on Caddy's remote admin endpoint, a client certificate grants
-// access to its paths and methods only.
+// access only to its configured paths and methods.
 func TestRemoteAdmin(t *testing.T) {
 	t.Parallel()
 	host, port := outside(t), freePort(t)

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// echo returns the credential that a backend received, so that its response repeats it.
+// echo returns the credential that a backend received, for use in its response.
 func echo(r *http.Request) string { return r.Header.Get("Authorization") }
 
 // respond returns a handler that responds with a content type, a status and a body.
@@ -29,7 +29,7 @@ func respond(contentType string, status int, body func(*http.Request) string) ht
 	}
 }
 
-// respondHeader returns a handler that responds with a header line in which $ stands for the
+// respondHeader returns a handler that responds with a header line, replacing $ with the
 // credential.
 func respondHeader(name, value string, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ const (
 	jsonText = `{"status":404,"title":"404","success":false,"data":"not here"}`
 )
 
-// backendResponses are the responses of the net/http backend to ?answer=name.
+// backendResponses holds the net/http backend's responses to ?answer=name.
 var backendResponses = map[string]http.HandlerFunc{
 	"template": respond("text/html", 200, text(`{{$r := .Req}}rendered {{.Req.Header.Get "Authorization"}} `+
 		`{{.Req.Header}} {{.OriginalReq.Header}} {{placeholder "http.request.header.Authorization"}}`)),
@@ -123,7 +123,7 @@ var backendResponses = map[string]http.HandlerFunc{
 		clear(w.Header())
 		respond("text/plain", 200, text("late"))(w, r)
 	},
-	// A 101 response with hop-by-hop headers and with the credential.
+	// Respond with 101, hop-by-hop headers and the credential.
 	"upgrade-hop": func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -179,7 +179,7 @@ var backendResponses = map[string]http.HandlerFunc{
 		_ = http.NewResponseController(w).Flush()
 		w.Header().Set(http.TrailerPrefix+strings.ToUpper(strings.TrimPrefix(echo(r), "Bearer ")), "x")
 	},
-	// After each of these, the backend would continue in another protocol.
+	// After each of these responses, the backend would continue in another protocol.
 	"switch": respondRaw(
 		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Kept: yes\r\n\r\n"),
 	"switch-other": respondRaw(
@@ -242,7 +242,7 @@ var backendResponses = map[string]http.HandlerFunc{
 	},
 }
 
-// respondRaw returns a handler that responds with bytes in which $ stands for the credential.
+// respondRaw returns a handler that responds with raw bytes, replacing $ with the credential.
 func respondRaw(response string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -254,7 +254,7 @@ func respondRaw(response string) http.HandlerFunc {
 	}
 }
 
-// moved returns a handler that redirects to a URL with the credential, with a page that
+// moved returns a handler that redirects to a URL containing the credential, with a page that
 // repeats it.
 func moved(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -274,7 +274,7 @@ func compressedError(contentType string, compress func(io.Writer) io.WriteCloser
 	})
 }
 
-// openedSession is a cookie with which a backend opens a session for the caller.
+// openedSession is a cookie with which the backend opens a session for the caller.
 const openedSession = "molly_session=opened-by-the-backend; Path=/"
 
 // withCookies returns a handler that adds cookies to a response.
@@ -325,7 +325,7 @@ func unannounced(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(http.TrailerPrefix+"X-Echo", echo(r))
 }
 
-// asking returns a request for one of the net/http backend's responses.
+// asking returns a request for one of the backendResponses.
 func asking(response, token string) wireRequest {
 	return get("/plain/read?answer="+response, by(token)...)
 }
@@ -336,8 +336,8 @@ const createForm = "--b\r\nContent-Disposition: form-data; name=\"albatross_inst
 	"--b\r\nContent-Disposition: form-data; name=\"unikernel_config\"\r\n\r\n{}\r\n" +
 	"--b\r\nContent-Disposition: form-data; name=\"binary\"\r\n\r\nx\r\n--b--\r\n"
 
-// responseAttacks are backend responses that must not reach the client unchanged. The invariants
-// check that the credential appears nowhere.
+// responseAttacks request backend responses that must not reach the client unchanged. The
+// invariants check that the credential appears nowhere.
 var responseAttacks = []attack{
 	{name: "HTML", wireRequest: asking("html", "$R"), want: answered("$R", 404, "backend_error"),
 		then: nothingOf(htmlPage)},
@@ -557,8 +557,8 @@ func withoutHeader(names ...string) func(*testing.T, *exchange) {
 	}
 }
 
-// refusalIsLoud checks that the log names the account whose credential the backend refuses,
-// and says since when.
+// refusalIsLoud checks that the log names the account whose credential the backend refuses and
+// says when the refusals started.
 func refusalIsLoud(account string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		for line := range strings.Lines(x.log) {
@@ -571,6 +571,6 @@ func refusalIsLoud(account string) func(*testing.T, *exchange) {
 				return
 			}
 		}
-		t.Errorf("the log lacks the refused account %s or since when", account)
+		t.Errorf("the log doesn't name the refused account %s or when the refusals started", account)
 	}
 }

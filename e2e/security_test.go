@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// attackTables are the tables of attacks, one for each topic.
+// attackTables contains one table of attacks per topic.
 var attackTables = []struct {
 	name    string
 	attacks []attack
@@ -24,12 +24,12 @@ var attackTables = []struct {
 	{"url", urlAttacks},
 }
 
-// TestSecurity carries out all attacks of the tables, each over every protocol.
+// TestSecurity carries out all attacks in the tables, each over every protocol.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, testbedConfig(), backendResponses)
 	wires := a.wires()
-	for _, w := range wires { // so that connections and files that Caddy keeps exist
+	for _, w := range wires { // opens the connections and files that Caddy keeps open
 		w.exchange(wireRequest{host: gatedHost, method: "GET", target: "/plain/read"}, 1)
 	}
 	goroutines, files := a.goroutines(), a.openFiles()
@@ -39,8 +39,8 @@ func TestSecurity(t *testing.T) {
 	a.checkLeftovers(t, goroutines, files)
 }
 
-// checkLeftovers checks that nothing is left behind, and that nothing that Caddy has logged,
-// stored or reports contains a secret.
+// checkLeftovers checks that the attacks leave nothing behind, and that nothing Caddy has
+// logged or stored or now reports contains a secret.
 func (a *testbed) checkLeftovers(t *testing.T, goroutines, files int) {
 	t.Helper()
 	a.client.CloseIdleConnections()

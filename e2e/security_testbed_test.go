@@ -14,46 +14,47 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// testbed is one Caddy with a site for each kind of gate, in front of backends that record
-// everything. Everything is logged, so that a secret in a log is found.
+// testbed is a single Caddy with a site for each kind of gate, in front of backends that
+// record everything. Caddy logs at the debug level, so the tests can find secrets in any log
+// message.
 type testbed struct {
 	*caddy
 	mollymawk mollymawkBackend
 	plain     *goBackend
-	// legacy is the second backend, to which operators send error routes and forward_auth.
+	// legacy is the second backend, to which operators direct error routes and forward_auth.
 	legacy *goBackend
-	// upstream is the upstream token of the account default; stale is one that no backend
-	// accepts.
+	// upstream is the upstream token of the account "default"; stale is an upstream token that
+	// no backend accepts.
 	upstream, stale string
 	// session is the cookie of a browser session at Mollymawk.
 	session string
-	// tokens are the tokens by their names in the tables; see mintAll.
+	// tokens holds the tokens by their names in the tables (see mintAll).
 	tokens map[string]string
 	names  *strings.Replacer
-	// client makes the calls of victims, which are numbered.
+	// client makes the victims' calls, and victims counts them.
 	client  *http.Client
 	victims int
 	// counted holds the counts after the last attack.
 	counted map[string]uses
-	// shown contains the log lines with secrets that have already been reported.
+	// shown contains the log lines with secrets that the tests have already reported.
 	shown map[string]bool
 }
 
-// testbedSite says where a host of the testbed leads.
+// testbedSite configures where one of the testbed's hosts leads.
 type testbedSite struct {
 	// plain selects the net/http backend instead of Mollymawk.
 	plain bool
-	// victims sends the next client there, too.
+	// victims sends the next client to the same site.
 	victims bool
 }
 
 const (
-	// Gates in front of the two backends, without and with browser sessions.
+	// These gates are in front of the two backends, without and with browser sessions.
 	gatedHost, gatedMollyHost     = "gated.test", "molly.test"
 	browserHost, browserMollyHost = "browser.test", "browser-molly.test"
-	// Gates after a handle_path, a strip_prefix and a rewrite.
+	// These gates come after a handle_path, a strip_prefix and a rewrite.
 	pathHost, prefixHost, rewriteHost = "path.test", "prefix.test", "rewrite.test"
-	// A gate in front of a backend that is down.
+	// This gate's backend is down.
 	awayHost = "away.test"
 )
 
@@ -65,7 +66,7 @@ var testbedSites = map[string]testbedSite{
 	awayHost:    {plain: true},
 }
 
-// routeLines are the routes for the net/http backend.
+// routeLines contains the routes to the net/http backend.
 const routeLines = `
 	route GET /plain/read plain:read
 	route POST /plain/write plain:write
@@ -119,7 +120,7 @@ const testbedHead = `
 }
 `
 
-// testbedBlock returns the site of a host, for all protocols.
+// testbedBlock returns a host's site block, which serves all protocols.
 func testbedBlock(host, body string) string {
 	return fmt.Sprintf(
 		"http://%[1]s:{$HTTP}, https://%[1]s:{$HTTPS}, http://%[1]s:{$ALIASES} {\n\ttls internal\n\tlog\n%[2]s\n}\n",
@@ -164,7 +165,7 @@ func startTestbed(t *testing.T, config string, responses map[string]http.Handler
 	a.caddy = startCaddy(t, config, map[string]string{
 		"BACKEND": backend.Addr(), "PLAIN": a.plain.addr(), "LEGACY": a.legacy.addr(), "UPSTREAM": a.upstream,
 		"STALE": a.stale, "ALIASES": freePort(t),
-		// Let an extended CONNECT reach the gate over HTTP/2, too.
+		// Also let an extended CONNECT over HTTP/2 reach the gate.
 		"GODEBUG": "http2xconnect=1",
 	})
 	a.waitForCertificates(config)
@@ -224,11 +225,11 @@ func (a *testbed) mintAll() {
 	a.names = strings.NewReplacer(pairs...)
 }
 
-// escapedName stands for a token with every byte escaped. A name in lower case stands for a
-// token with escaped underscores.
+// escapedName returns a placeholder for a token with every byte escaped. A token name in lower
+// case stands for the token with escaped underscores.
 func escapedName(name string) string { return "%(" + name + ")" }
 
-// escapedTwice stands for a token with every byte escaped twice.
+// escapedTwice returns a placeholder for a token with every byte escaped twice.
 func escapedTwice(name string) string { return "%%(" + name + ")" }
 
 // signToken appends the checksum that turns text into a token.
@@ -290,10 +291,10 @@ func (c *caddy) decode(text string, into any) {
 	}
 }
 
-// uses are the counts of a token.
+// uses holds a token's counts.
 type uses struct{ allowed, denied int }
 
-// counts returns the counts of all tokens by their IDs.
+// counts returns the counts of all tokens by ID.
 func (c *caddy) counts() map[string]uses {
 	c.t.Helper()
 	var list struct {
@@ -311,7 +312,7 @@ func (c *caddy) counts() map[string]uses {
 	return counts
 }
 
-// secrets returns everything that must appear nowhere.
+// secrets returns all values that must not appear anywhere.
 func (a *testbed) secrets() []string {
 	secrets := []string{a.upstream, a.stale}
 	for _, token := range a.tokens {

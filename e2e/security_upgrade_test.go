@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// upgrading returns a handshake with a token that may use websockets on the path.
+// upgrading returns a handshake with a token that may use websockets on the given path.
 func upgrading(target, protocol string, header ...string) wireRequest {
 	return wireRequest{target: target,
 		header: append(by("$R", "Connection: Upgrade", "Upgrade: "+protocol, "Sec-WebSocket-Version: 13",
 			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), header...)}
 }
 
-// switched wants the protocol to be switched.
+// switched wants the gate to allow the request and the backend to switch protocols.
 func switched(token string) []verdict {
 	return []verdict{{outcome: passes, status: []int{101}, token: token}}
 }
@@ -22,7 +22,7 @@ func switched(token string) []verdict {
 const handshake = "GET /plain/socket HTTP/1.1\r\nHost: gated.test\r\nAuthorization: Bearer $R\r\n" +
 	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
 
-// upgradeAttacks try to get an unchecked connection to the backend.
+// upgradeAttacks try to obtain an unchecked connection to the backend.
 var upgradeAttacks = []attack{
 	{name: "websocket", wireRequest: upgrading("/plain/socket", "websocket"), want: switched("$R")},
 	{name: "websocket, mixed case", wireRequest: upgrading("/plain/socket", "WebSocket"), want: switched("$R")},
@@ -170,8 +170,8 @@ var upgradeAttacks = []attack{
 		}},
 }
 
-// onlyEndToEnd checks that no response, including interim ones, contains a header that belongs
-// to the connection to the backend, or the credential.
+// onlyEndToEnd checks that no response, including interim ones, contains the credential or a
+// header specific to the backend connection.
 func onlyEndToEnd(t *testing.T, x *exchange) {
 	for _, response := range append(x.responses[0].interim, x.responses[0]) {
 		for name, values := range response.header {

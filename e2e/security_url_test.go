@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// urlAttacks put a token where it would be logged. The invariants check that no log contains
-// it.
+// urlAttacks put a token where Caddy would log it. The invariants check that no log contains
+// the token.
 var urlAttacks = []attack{
 	{name: "token in the query", wireRequest: get("/plain/read?access_token=$R"), want: refused(400, "token_in_url"),
 		then: redactedLine},
@@ -109,8 +109,8 @@ var urlAttacks = []attack{
 	{name: "token in a cookie", wireRequest: get("/plain/read", by("$R", "Cookie: token=$C")...), want: passed("$R")},
 }
 
-// realAddress checks that neither the log nor the token's last use shows an address that the
-// client made up.
+// realAddress checks that neither the log nor the token's last use contains an address that
+// the client made up.
 func realAddress(token string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		for line := range strings.Lines(x.log) {
@@ -122,7 +122,7 @@ func realAddress(token string) func(*testing.T, *exchange) {
 			}
 			if json.Unmarshal([]byte(line), &entry) == nil &&
 				(entry.ClientIP == "192.0.2.1" || entry.Request.ClientIP == "192.0.2.1") {
-				t.Errorf("the log has a forged address: %s", line)
+				t.Errorf("the log contains a forged address: %s", line)
 			}
 		}
 		if token == "" {
@@ -138,8 +138,8 @@ func realAddress(token string) func(*testing.T, *exchange) {
 	}
 }
 
-// redactedLine checks that the access log has a line for a request with a token in its URL,
-// without the secret.
+// redactedLine checks that the access log line for a request with a token in its URL exists
+// and doesn't contain the secret.
 func redactedLine(t *testing.T, x *exchange) {
 	if !strings.Contains(x.responses[0].body, "token_in_url") {
 		return // the test has already failed

@@ -9,8 +9,8 @@ import (
 )
 
 // waitingProxies are the ways in which Caddy's proxy makes a request wait while another is in
-// progress: for a connection, and for a backend that isn't busy. In the second case it keeps
-// waiting, whatever happens to the request.
+// progress: for a connection, or for a backend that isn't busy. In the second case, the proxy
+// keeps waiting no matter what happens to the request.
 var waitingProxies = map[string]string{
 	"connection": "transport http {\nmax_conns_per_host 1\n}\n",
 	"backend":    "lb_try_duration 5m\nlb_try_interval 50ms\nunhealthy_request_count 1\n",
@@ -39,7 +39,8 @@ func TestWaitingRequest(t *testing.T) {
 			// Only one request at a time reaches the backend, because all others wait for it.
 			first := c.limited("plain:write")
 			holding := ask(t.Context(), t, http.MethodPost, c.url("/x?answer=held"), first)
-			c.eventually("the backend has got the first request", func() bool { return len(backend.requests()) == 1 })
+			c.eventually("the backend has received the first request",
+				func() bool { return len(backend.requests()) == 1 })
 			var later []func()
 			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 				for way, lost := range withdrawals {
@@ -65,11 +66,11 @@ func TestWaitingRequest(t *testing.T) {
 					}
 				}
 			}
-			// A request that the backend has received completely may finish.
+			// A request that has reached the backend completely may finish.
 			c.withdraw(first, "revoked")
 			close(release)
 			if response := <-holding; response.String() != "200" {
-				t.Errorf("request that the backend had received: got %v", response)
+				t.Errorf("the request that had reached the backend got %v", response)
 			}
 			for _, check := range later {
 				check()
@@ -86,7 +87,8 @@ func TestWaitingRequest(t *testing.T) {
 	}
 }
 
-// ask sends a request, with a body if it is a POST, and sends the response on the channel.
+// ask sends a request, with a body if the method is POST. The returned channel receives the
+// response.
 func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan slowResponse {
 	t.Helper()
 	var body io.Reader
@@ -104,8 +106,8 @@ func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan sl
 }
 
 // TestEndedRequestIsNotBackendFailure ends requests in ways that aren't the backend's fault.
-// Passive health checks must not count them, or a client that may upload could make the
-// backend unavailable to everyone.
+// Passive health checks must not count these failures; otherwise a client that may upload
+// could make the backend unavailable to everyone.
 func TestEndedRequestIsNotBackendFailure(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// breakingBackend answers the first request on each connection, and closes the connection
-// without a response after it has read the second one.
+// breakingBackend responds to the first request on each connection. After reading the second
+// one, it closes the connection without a response.
 type breakingBackend struct {
 	net.Listener
 	mu   sync.Mutex
@@ -59,7 +59,7 @@ func (b *breakingBackend) serve(conn net.Conn) {
 	}
 }
 
-// count returns how often a request was seen.
+// count returns how often the backend saw a request.
 func (b *breakingBackend) count(request string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,8 +72,9 @@ func (b *breakingBackend) count(request string) int {
 	return n
 }
 
-// TestSentOnce checks that Caddy doesn't resend a request that a client marks as idempotent
-// when a reused connection breaks. The backend gets the mark.
+// TestSentOnce checks that when a reused connection breaks, Caddy doesn't resend a request
+// even if the client marked it as idempotent. The backend must still receive the client's
+// mark.
 func TestSentOnce(t *testing.T) {
 	t.Parallel()
 	backend := newBreakingBackend(t)
@@ -118,6 +119,6 @@ http://127.0.0.1:{$HTTP} {
 		}
 	}
 	if n < 30 {
-		t.Errorf("only %d requests were tried", n)
+		t.Errorf("the test tried only %d requests", n)
 	}
 }

@@ -13,11 +13,11 @@ import (
 type site struct {
 	*caddy
 	backend  *mollymawktest.Server
-	upstream string // the upstream token of the account default
+	upstream string // the upstream token of the account "default"
 }
 
-// globals are the global options of the tests' Caddyfiles. Everything is logged, so that a
-// secret in a log is found.
+// globals contains the global options of the tests' Caddyfiles. Caddy logs at the debug level,
+// so the tests can find secrets in any log message.
 const globals = `
 {
 	debug
@@ -33,7 +33,7 @@ const globals = `
 }
 `
 
-// plainSite is a gate as in the README, without browser sessions.
+// plainSite is a gate configured as in the README, but without browser sessions.
 const plainSite = globals + `
 http://127.0.0.1:{$HTTP} {
 	log
@@ -51,7 +51,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// startSite starts a gate with this Caddyfile in front of a stand-in.
+// startSite starts a gate with the given Caddyfile in front of a stand-in.
 func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *site {
 	t.Helper()
 	backend := mollymawktest.New(t, options)
@@ -68,7 +68,7 @@ func startSite(t *testing.T, caddyfile string, options mollymawktest.Options) *s
 	}
 }
 
-// checkBackend checks that the backend saw the upstream token and none of tokens.
+// checkBackend checks that the backend saw the upstream token but none of the given tokens.
 func (s *site) checkBackend(tokens ...string) {
 	s.t.Helper()
 	for _, request := range s.backend.Requests() {
@@ -84,7 +84,7 @@ func (s *site) checkBackend(tokens ...string) {
 	}
 }
 
-// checkLogs looks for secrets in everything that Caddy has logged.
+// checkLogs checks that Caddy has logged none of the given secrets.
 func (s *site) checkLogs(tokens ...string) {
 	s.t.Helper()
 	for _, secret := range append(tokens, s.upstream) {
@@ -92,8 +92,8 @@ func (s *site) checkLogs(tokens ...string) {
 	}
 }
 
-// openConsole starts to read the console of alice's unikernel "hello". The stream ends when
-// the context ends or the body is closed.
+// openConsole opens the console of alice's unikernel "hello". The stream ends when the context
+// ends or the caller closes the body.
 func (s *site) openConsole(ctx context.Context, token string) *http.Response {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet,

@@ -14,13 +14,13 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// uploadForm is an upload form for a block, up to the block's data.
+// uploadForm is the form for uploading to a block, up to the block's data.
 const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named +
 	"\"json_data\"\r\n\r\n" +
 	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named +
 	"\"block_data\"; filename=\"vol.img\"\r\n\r\n"
 
-// formClient sets the Content-Type, which send doesn't.
+// formClient is an HTTP transport that sets the Content-Type, because send doesn't.
 type formClient struct{ http.RoundTripper }
 
 func (c formClient) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -35,9 +35,9 @@ func newFormClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: formClient{transport}}
 }
 
-// TestSpoolFiles checks that the file of an upload in progress has no name and is readable
-// only by Caddy's user. It is removed however the upload ends. What a killed process left is
-// removed, but no other file.
+// TestSpoolFiles checks that the spool file of an upload in progress has no name and is
+// readable only by Caddy's user, and that it is gone no matter how the upload ends. Caddy must
+// remove what a killed process left behind, but no other files.
 func TestSpoolFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -126,8 +126,8 @@ func TestSpoolFiles(t *testing.T) {
 	}
 }
 
-// TestSpooledUploadEndsWithToken withdraws a token's access during its upload, or before the
-// file begins. The backend sees no request.
+// TestSpooledUploadEndsWithToken withdraws a token's access during an upload, or before the
+// file begins. The backend must not see the request.
 func TestSpooledUploadEndsWithToken(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ option, first string }{
@@ -170,18 +170,19 @@ func TestSlowFields(t *testing.T) {
 	token := s.token("--preset", "full")
 	request := send(t.Context(), t, newFormClient(t), "", s.url("/api/block/upload"), token, uploadForm[:100])
 	if response := <-request.response; response.String() != "408 body_timeout" || len(s.backend.Requests()) != 0 {
-		t.Errorf("fields: got %v, and the backend saw %d requests", response, len(s.backend.Requests()))
+		t.Errorf("slow fields: got %v, and the backend saw %d requests", response, len(s.backend.Requests()))
 	}
 	status, _, body := curl(t, append(bearer(token), "--limit-rate", "20k", "-F", "albatross_instance=default", "-F",
 		`json_data={"block_name":"vol","block_size":1,"block_compressed":false}`,
 		"-F", "block_data=@"+s.write("disk.img", strings.Repeat("x", 60<<10)), s.url("/api/block/upload"))...)
 	if status != http.StatusOK {
-		t.Errorf("file: %d %s", status, body)
+		t.Errorf("slow file: got status %d: %s", status, body)
 	}
 }
 
-// TestSpoolFaults checks that if the directory is missing or full, the client gets an error
-// and the log names the directory. Uploads work again when it is usable.
+// TestSpoolFaults checks that if the spool directory is missing or full, the client gets an
+// error and the log names the directory. Once the directory is usable, uploads must work
+// again.
 func TestSpoolFaults(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -234,7 +235,8 @@ func TestSpoolFaults(t *testing.T) {
 	}
 }
 
-// TestSpoolOption checks that the error about an unusable directory names file and line.
+// TestSpoolOption checks that the error about an unusable spool directory names the Caddyfile
+// and the line.
 func TestSpoolOption(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, map[string]string{"BACKEND": "127.0.0.1:1", "UPSTREAM": "backend-token"})
@@ -256,7 +258,7 @@ func TestSpoolOption(t *testing.T) {
 	}
 }
 
-// TestSpooledCustomUpload checks that uploads to other backends are spooled unchanged.
+// TestSpooledCustomUpload checks that spooling doesn't change uploads to other backends.
 func TestSpooledCustomUpload(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)

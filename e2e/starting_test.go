@@ -11,9 +11,9 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestAdminEndpointWhileStarting calls the admin API of a Caddy whose store another Caddy
-// holds. The call succeeds when the other has exited; it isn't refused with advice to
-// configure a store.
+// TestAdminEndpointWhileStarting calls a Caddy's admin API while another Caddy holds its
+// store. The call must succeed once the other Caddy has exited, and must not be refused with
+// advice to configure a store.
 func TestAdminEndpointWhileStarting(t *testing.T) {
 	t.Parallel()
 	first := startSite(t, plainSite, mollymawktest.Options{})
@@ -38,7 +38,7 @@ func TestAdminEndpointWhileStarting(t *testing.T) {
 			return
 		}
 		response, err := second.admin().Do(request)
-		for err != nil && t.Context().Err() == nil { // it doesn't listen yet
+		for err != nil && t.Context().Err() == nil { // Caddy isn't listening yet
 			response, err = second.admin().Do(request)
 		}
 		if err != nil {

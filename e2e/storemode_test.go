@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestStoreWritableByOthers checks that Caddy warns of a store that other users can write, at
-// the start, at a reload and in validate, and doesn't warn otherwise.
+// TestStoreWritableByOthers checks that Caddy warns about a store that other users can write
+// to, at startup, on reload and in validate, and doesn't warn otherwise.
 func TestStoreWritableByOthers(t *testing.T) {
 	t.Parallel()
 	const warning = "other users may change the token store"
@@ -18,7 +18,7 @@ func TestStoreWritableByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(s.output.String(), "token store, ") {
-		t.Errorf("Caddy warns of a store with safe permissions: %s", s.output)
+		t.Errorf("Caddy warns about a store with safe permissions: %s", s.output)
 	}
 	if err := os.Chmod(s.path("tokens.db"), 0o666); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestStoreWritableByOthers(t *testing.T) {
 	out, err := s.command("validate", "--config", s.path("Caddyfile")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), warning) ||
 		!strings.Contains(string(out), "chmod 600 "+s.path("tokens.db")) {
-		t.Errorf("got output of validate %s", out)
+		t.Errorf("got validate output %s", out)
 	}
 	s.stop()
 	before := strings.Count(s.output.String(), warning)

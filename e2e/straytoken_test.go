@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// straySite responds in all the ways in which Caddy logs a request: with and without error
-// routes, by failing handlers after the gate, and by the admin site.
+// straySite responds in all the ways that make Caddy log a request: with and without error
+// routes, from failing handlers after the gate, and from the admin site.
 const straySite = globals + `
 (gated) {
 	log {
@@ -70,7 +70,7 @@ http://keys.test:{$HTTP} {
 }
 `
 
-// rawRequest sends the bytes of a request and returns the status of the response.
+// rawRequest sends a request as raw bytes and returns the response status.
 func (c *caddy) rawRequest(text string) int {
 	c.t.Helper()
 	connection, err := net.Dial("tcp", strings.TrimPrefix(c.url(""), "http://"))
@@ -90,8 +90,9 @@ func (c *caddy) rawRequest(text string) int {
 	return response.StatusCode
 }
 
-// TestStrayTokensInLogs sends tokens in wrong places, in all the ways in which Caddy logs a
-// request. No logger writes one at any level, and each request has its line in the access log.
+// TestStrayTokensInLogs sends tokens in the wrong places, in all the ways that make Caddy log
+// a request. No logger may write a token at any level, and each request must have a line in
+// the access log.
 func TestStrayTokensInLogs(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, straySite, mollymawktest.Options{})
@@ -110,15 +111,15 @@ func TestStrayTokensInLogs(t *testing.T) {
 		"Referer":                "Referer: https://a.example/?t=" + key,
 		"two headers":            "X-A: " + key + "\r\nX-B: " + key,
 		"two lines":              "X-A: " + key + "\r\nX-A: " + key,
-		"within a text":          "User-Agent: curl " + key + " x",
+		"within a longer value":  "User-Agent: curl " + key + " x",
 		"JSON":                   `X-A: {"token":"` + key + `"}`,
 		"escaped":                "X-A: " + escaped.String(),
 		"escaped twice":          "X-A: " + twice.String(),
 		"an underscore escaped":  "X-A: " + half,
 		"a cookie":               "Cookie: a=b; t=" + key,
-		"an underscore":          "X_Api_Key: " + key, // Caddy drops it, but its log has a copy
+		"an underscore":          "X_Api_Key: " + key, // Caddy drops the header, but logs a copy
 		"a dot":                  "X.Api.Key: " + key,
-		"an identity header":     "X-Token-Id: " + key, // the gate drops it
+		"an identity header":     "X-Token-Id: " + key, // the gate drops this header
 		"nominated":              "Connection: X-A\r\nX-A: " + key,
 		"a hop-by-hop header":    "Connection: " + key,
 		"Upgrade":                "Upgrade: " + key,
@@ -179,18 +180,18 @@ func TestStrayTokensInLogs(t *testing.T) {
 	for _, line := range append(strings.Split(log, "\n"), strings.Split(string(file), "\n")...) {
 		secrets := []string{key[17:49], adminKey[17:49]}
 		if strings.Contains(line, `"logger":"http.log.`) {
-			// A broken token isn't recognized before the handlers after the gate.
+			// Only the handlers after the gate recognize a broken token.
 			secrets = append(secrets, typo[17:49])
 		}
 		for _, secret := range secrets {
-			// Header names are logged in canonical case, so compare without case.
+			// Caddy logs header names in canonical case, so ignore case when comparing.
 			if strings.Contains(strings.ToLower(line), strings.ToLower(secret[:15])) {
-				t.Errorf("a token was logged: %s",
+				t.Errorf("Caddy logged a token: %s",
 					strings.NewReplacer(secret, "(SECRET)", secret[:15], "(SECRET)").Replace(line))
 			}
 		}
 		if strings.Contains(line, escaped.String()[3*17:3*40]) || strings.Contains(line, twice.String()[5*17:5*40]) {
-			t.Errorf("an encoded token was logged: %s", line)
+			t.Errorf("Caddy logged an encoded token: %s", line)
 		}
 	}
 	if lines := strings.Count(string(file), `"http.log.access`); lines != sent {
@@ -204,8 +205,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 	}
 }
 
-// TestStrayTokensInAccessLog checks that the access log line of a request with a stray token
-// is complete and in the same file, so that a token can't be used to avoid logging.
+// TestStrayTokensInAccessLog checks that a request with a stray token gets a complete access
+// log line in the same file, so clients can't use a token to avoid logging.
 func TestStrayTokensInAccessLog(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, globals+`
@@ -227,7 +228,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `, mollymawktest.Options{})
 	key := s.mint(map[string]any{"scopes": []string{"plain:read"}})
-	stray := signToken("mmk_0123456789AB_" + strings.Repeat("aB3dE5gH", 4)) // anyone can construct one
+	stray := signToken("mmk_0123456789AB_" + strings.Repeat("aB3dE5gH", 4)) // anyone can construct such a token
 	for _, call := range [][]string{
 		{"-d", "12345", "-H", "Authorization: Bearer " + key, s.url("/echo")},
 		{"-d", "12345", s.url("/echo?t=" + stray)},
@@ -271,16 +272,16 @@ http://127.0.0.1:{$HTTP} {
 		lines[0].Size != 5 || lines[0].Level != "info" ||
 		lines[1].Status != 400 || lines[1].Request.URI != "/echo?t=mmk_0123456789AB_…REDACTED" ||
 		lines[2].Status != 401 {
-		t.Errorf("the access log is %+v", lines)
+		t.Errorf("got access log %+v", lines)
 	}
 	if got := strings.Count(s.output.String(), "request contains a token outside"); got != 1 {
-		t.Errorf("%d warnings for three requests, want 1", got)
+		t.Errorf("got %d warnings for three requests, want 1", got)
 	}
 	s.checkLogs(key, stray)
 }
 
-// TestStrayTokensAtOtherServers checks that the server that redirects to HTTPS and servers
-// without a gate write no token either, whichever Caddy creates first.
+// TestStrayTokensAtOtherServers checks that servers without a gate, including the one that
+// redirects to HTTPS, don't log tokens either, no matter which server Caddy creates first.
 func TestStrayTokensAtOtherServers(t *testing.T) {
 	t.Parallel()
 	const open = `
@@ -312,12 +313,12 @@ gated.test {
 	for round := range 2 {
 		status, header, _ := curl(t, "-H", "Host: gated.test", "-H", "X-Api-Key: "+key, c.url("/read?token="+key))
 		if status != http.StatusPermanentRedirect || !strings.Contains(header.Get("Location"), key) {
-			t.Errorf("%d to %d bytes", status, len(header.Get("Location")))
+			t.Errorf("got status %d and a Location of %d bytes", status, len(header.Get("Location")))
 		}
 		for _, port := range ports {
 			if status, _, _ := curl(t, "-H", "X-Api-Key: "+key,
 				"http://127.0.0.1:"+port+"/?token="+key); status != http.StatusOK {
-				t.Errorf("a server without a gate: status %d", status)
+				t.Errorf("a server without a gate responded with status %d", status)
 			}
 		}
 		if round == 0 {
@@ -369,8 +370,8 @@ http://127.0.0.1:{$HTTP} {
 	}
 }
 
-// TestTokenInURLOfAdminSite checks that the admin site refuses a token in the URL on every
-// path.
+// TestTokenInURLOfAdminSite checks that the admin site refuses a token in the URL regardless
+// of the path.
 func TestTokenInURLOfAdminSite(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, straySite, mollymawktest.Options{})

@@ -17,14 +17,15 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// formSite is plainSite with h2c and more options for the gate.
+// formSite is plainSite with h2c and additional options for the gate.
 func formSite(options string) string {
 	site := strings.Replace(plainSite, "\tdebug\n", "\tdebug\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}\n", 1)
 	return strings.Replace(site, "routes {$ROUTES:mollymawk}", "routes {$ROUTES:mollymawk}\n"+options, 1)
 }
 
-// relay forwards up to most bytes from one client (all if negative), then closes both
-// connections. It returns its port and a channel with the number of bytes it forwarded.
+// relay forwards up to most bytes from one client (all bytes if most is negative), then closes
+// both connections. It returns its port and a channel that receives the number of bytes
+// forwarded.
 func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,8 +57,8 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 			source = io.LimitReader(client, most)
 		}
 		n, _ := io.Copy(server, source)
-		// Closing both directions would cause a reset, after which the server discards what it
-		// has not read yet, perhaps the whole request.
+		// Closing both directions would cause a reset, and the server would then discard
+		// unread data, perhaps the whole request.
 		_ = server.(*net.TCPConn).CloseWrite()
 		<-answered
 		total <- n
@@ -66,9 +67,9 @@ func relay(t *testing.T, to string, most int64) (port string, sent <-chan int64)
 	return port, total
 }
 
-// TestUploadCutOff cuts curl off at ten points of a forced create and of an upload to a block,
-// as when a CI job is canceled. The unikernel keeps running. The block is unchanged if the
-// upload was spooled or hadn't reached its data.
+// TestUploadCutOff cuts curl off at ten points in a forced create and in a block upload, as
+// happens when a CI job is canceled. The unikernel must keep running. The block must be
+// unchanged if the upload was spooled or hadn't reached its data.
 func TestUploadCutOff(t *testing.T) {
 	t.Parallel()
 	for _, caller := range []string{"token", "cookie"} {
@@ -149,7 +150,8 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 			}
 			for _, request := range seen {
 				if request.BodyEnded && !request.BodyBroken {
-					t.Errorf("%s, cut off at %d of %d bytes: the backend took it for complete", path, end, total)
+					t.Errorf("%s, cut off at %d of %d bytes: the backend treated the upload as complete", path, end,
+						total)
 				}
 			}
 			if running := s.backend.Unikernels("alice"); len(running) != 1 || !running[0].Started.Equal(started) {
@@ -167,9 +169,9 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 	s.checkLogs(token)
 }
 
-// TestSlowBackend ends uploads that a backend reads slowly, by withdrawing their tokens and by
-// closing their clients. What the backend gets must end with a complete chunk, because
-// Mollymawk takes a truncated chunk for the end of the body.
+// TestSlowBackend ends uploads that a backend reads slowly, by withdrawing their tokens or
+// closing their clients. The data that the backend receives must end with a complete chunk,
+// because Mollymawk treats a truncated chunk as the end of the body.
 func TestSlowBackend(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -202,7 +204,7 @@ func TestSlowBackend(t *testing.T) {
 				}
 				defer func() { _ = backend.Close() }()
 				reader := bufio.NewReader(backend)
-				// The body is read only as far as it fits into the buffer.
+				// The gate reads only as much of the body as fits into the buffer.
 				if _, err := http.ReadRequest(reader); err != nil {
 					t.Fatal(err)
 				}
@@ -215,9 +217,9 @@ func TestSlowBackend(t *testing.T) {
 				raw, _ := io.ReadAll(reader) // the gate may leave the connection open
 				switch whole, within := readChunks(string(raw)); {
 				case within:
-					t.Errorf("%d bytes: ended within a chunk", len(raw))
+					t.Errorf("after %d bytes, the body ended within a chunk", len(raw))
 				case whole != (name == "spooled"):
-					t.Errorf("%d bytes: complete: %v", len(raw), whole)
+					t.Errorf("after %d bytes, the body is complete: %v", len(raw), whole)
 				}
 			})
 		}

@@ -35,7 +35,8 @@ func fillDisk(t *testing.T, dir string) (free func()) {
 	}
 }
 
-// smallDisk mounts a small file system in memory. Only root can mount one.
+// smallDisk mounts a small in-memory file system. It skips the test unless run as root,
+// because only root can mount a file system.
 func smallDisk(t *testing.T, c *caddy, size string) string {
 	t.Helper()
 	dir := c.path("disk")
@@ -57,7 +58,7 @@ func smallDisk(t *testing.T, c *caddy, size string) string {
 	return dir
 }
 
-// countingOnDisk starts a Caddy whose store is on its own disk.
+// countingOnDisk starts a Caddy whose store is on a disk of its own.
 func countingOnDisk(t *testing.T) (c *caddy, disk string, tokens []*counted) {
 	t.Helper()
 	c = newCaddy(t, nil)
@@ -67,9 +68,9 @@ func countingOnDisk(t *testing.T) (c *caddy, disk string, tokens []*counted) {
 	return c, disk, makeCounted(c)
 }
 
-// TestUsageOnAFullDisk verifies that on a full disk the gate continues to serve, logs that it
-// can't save counts, and saves them when there is space. A kill loses counts only if healthz
-// had warned of it.
+// TestUsageOnAFullDisk verifies that on a full disk, the gate continues to serve, logs that it
+// can't save counts, and saves them once there is space. A kill may lose counts only if
+// healthz warned of the risk.
 func TestUsageOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c, disk, tokens := countingOnDisk(t)
@@ -104,12 +105,12 @@ func TestUsageOnAFullDisk(t *testing.T) {
 			}
 		}
 	}
-	// A change fails with an error; requests succeed.
+	// A change must fail with an error, while requests succeed.
 	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in",
 		"1d"); code != 6 || !strings.Contains(stderr, "store") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	c.waitForLog(logAtRisk, 1) // on the second start there was no space for the journal
+	c.waitForLog(logAtRisk, 1) // the second start had no space for the journal
 	free()
 	c.waitForLog(logSaved, 1)
 	c.waitForLog(logSafe, 1)
@@ -124,8 +125,8 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestUsageStartsOnAFullDisk verifies that Caddy starts without space for the journal. It logs
-// a warning, counts, and creates the journal when there is space.
+// TestUsageStartsOnAFullDisk verifies that Caddy starts even if there is no space for the
+// journal. It must log a warning, count requests, and create the journal once there is space.
 func TestUsageStartsOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	c, disk, tokens := countingOnDisk(t)

@@ -9,14 +9,14 @@ import (
 
 const flippedBits = "flipped bits"
 
-// journalDamage are ways in which the journal is damaged.
+// journalDamage holds the ways in which the tests damage the journal.
 var journalDamage = map[string]struct {
 	damage func(path string) error
-	// foreign is true if Caddy must not remove what is then in its place.
+	// foreign is true if Caddy must not remove the file that has replaced the journal.
 	foreign bool
 }{
-	"cut to nothing": {damage: func(path string) error { return os.Truncate(path, 0) }},
-	"cut in half": {damage: func(path string) error {
+	"truncated to zero bytes": {damage: func(path string) error { return os.Truncate(path, 0) }},
+	"truncated to half": {damage: func(path string) error {
 		info, err := os.Stat(path)
 		if err != nil {
 			return err
@@ -32,7 +32,7 @@ var journalDamage = map[string]struct {
 		}
 		return errors.Join(os.WriteFile(path+".copy", content, 0o600), os.Rename(path+".copy", path))
 	}},
-	"replaced by a text": {foreign: true, damage: func(path string) error {
+	"replaced by a text file": {foreign: true, damage: func(path string) error {
 		return errors.Join(os.WriteFile(path+".text", []byte("this is not a journal"), 0o600),
 			os.Rename(path+".text", path))
 	}},
@@ -59,14 +59,14 @@ func flipBits(path string) error {
 	return os.WriteFile(path, content, 0o600)
 }
 
-// TestJournalDamaged damages the journal while Caddy has it open. Caddy continues to count,
-// warns that a kill would lose counts, and creates a new journal when it can. A clean stop
-// loses nothing.
+// TestJournalDamaged damages the journal while Caddy has it open. Caddy must continue to
+// count, warn that a kill would lose counts, and create a new journal as soon as it can. A
+// clean stop must not lose anything.
 func TestJournalDamaged(t *testing.T) {
 	t.Parallel()
 	for name, test := range journalDamage {
 		if name == flippedBits {
-			continue // Caddy doesn't read it while it runs
+			continue // a running Caddy doesn't read the journal
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,9 +121,9 @@ func TestJournalDamaged(t *testing.T) {
 	}
 }
 
-// TestJournalDamagedBeforeStart damages the journal that a killed Caddy has left. Caddy starts
-// with all saved counts and a history that agrees with the totals, and logs what is wrong. New
-// counts survive a kill as soon as there is a journal again.
+// TestJournalDamagedBeforeStart damages the journal that a killed Caddy left behind. Caddy
+// must start with all saved counts and a history that agrees with the totals, and log what is
+// wrong. Once there is a journal again, new counts must survive a kill.
 func TestJournalDamagedBeforeStart(t *testing.T) {
 	t.Parallel()
 	for name, test := range journalDamage {
@@ -136,8 +136,8 @@ func TestJournalDamagedBeforeStart(t *testing.T) {
 			countFor(c, tokens, 200*time.Millisecond)
 			c.stop()
 			c.start(countingSite)
-			checkUsage(c, tokens)                   // everything is saved
-			useFor(c, tokens, 200*time.Millisecond) // some of it unsaved
+			checkUsage(c, tokens)                   // all counts are saved
+			useFor(c, tokens, 200*time.Millisecond) // some of these counts are unsaved
 			c.kill()
 			if err := test.damage(c.path(usageFile)); err != nil {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestJournalDamagedBeforeStart(t *testing.T) {
 				c.waitForLog(usageFile, 1)
 				c.eventually("healthz warns", func() bool { return c.healthWarning() != "" })
 				countFor(c, tokens, 200*time.Millisecond)
-				c.stop() // loses nothing
+				c.stop() // a clean stop loses nothing
 				c.start(countingSite)
 				checkUsage(c, tokens)
 				c.eventually("healthz warns", func() bool { return c.healthWarning() != "" })

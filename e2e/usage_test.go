@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestUsageSurvivesReloads checks that every answered request is counted once across reloads
-// and a clean restart.
+// TestUsageSurvivesReloads checks that every answered request is counted exactly once, across
+// reloads and a clean restart.
 func TestUsageSurvivesReloads(t *testing.T) {
 	t.Parallel()
 	const reloads = 100
@@ -20,7 +20,7 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	tokens := makeCounted(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	// A reload may reset a connection that is just being established, even without Mollygate.
+	// Even without Mollygate, a reload may reset a connection that is just being established.
 	all.Go(func() { useTokens(ctx, c, tokens, func(error) {}) })
 	config := c.getAdmin("/config/")
 	for i := range reloads {
@@ -42,6 +42,6 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	}
 	c.stop()
 	if info, err := os.Stat(c.path(usageFile)); err != nil || info.Size() > 4096 {
-		t.Errorf("the journal has more than its header although everything is saved: %v, %v", info, err)
+		t.Errorf("all counts are saved, but the journal contains more than its header: %v, %v", info, err)
 	}
 }

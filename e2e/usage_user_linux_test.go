@@ -14,10 +14,11 @@ import (
 // nobody is an unprivileged user.
 const nobody = 65534
 
-// TestJournalOfAnotherUser kills a Caddy, gives its store but not its journal to another user,
-// and starts Caddy as that user. Caddy serves and says what to do. After that is done, the
-// counts of both processes are added, and the quota includes the requests of both. Without
-// root there is one user, who loses permission to read the journal.
+// TestJournalOfAnotherUser kills a Caddy, makes another user the owner of its store but not of
+// its journal, and starts Caddy as that user. Caddy must serve and say how to fix the journal.
+// After the fix, Caddy must add the counts of both processes, and the quota must include both
+// processes' requests. Without root, there is only one user, who loses permission to read the
+// journal.
 func TestJournalOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -68,7 +69,7 @@ func TestJournalOfAnotherUser(t *testing.T) {
 	c.start(countingSite)
 	for range 3 {
 		if got := status(); got != http.StatusOK {
-			t.Errorf("while the journal can't be read: %d", got)
+			t.Errorf("while the journal can't be read: got status %d", got)
 		}
 	}
 	c.eventually("healthz warns", func() bool {

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// TestValidateRefusesWhatRunRefuses loads configurations whose mistake shows only when all
-// gates are known. Every way to load a configuration gives the same error. Caddy provisions
-// servers in random order, so each configuration is validated several times.
+// TestValidateRefusesWhatRunRefuses loads configurations whose mistakes Caddy can detect only
+// once it knows all gates. Every way of loading a configuration must return the same error.
+// Caddy provisions servers in random order, so the test validates each configuration several
+// times.
 func TestValidateRefusesWhatRunRefuses(t *testing.T) {
 	t.Parallel()
 	const head = `
@@ -67,10 +68,10 @@ http://127.0.0.1:{$HTTPS} {
 			`account a: max_scopes: "unikernels:*" is not a known scope`},
 		"scope of the second gate": {head + "report:read unikernel:list" + options + first + second, ""},
 		"scope of the only gate":   {head + "report:read" + options + second, ""},
-		"scope of no gate": {head + "report:write" + options + first + second,
+		"scope that no gate uses": {head + "report:write" + options + first + second,
 			`account a: max_scopes: "report:write" is not a known scope`},
 		"scope of a gate in an error route": {head + "report:read" + options + first + inErrors, ""},
-		"scope of no gate, error route": {head + "report:list" + options + first + inErrors,
+		"scope that no gate uses, error route": {head + "report:list" + options + first + inErrors,
 			`account a: max_scopes: "report:list" is not a known scope`},
 		"preset of another route table": {head + "read" + options + second,
 			`account a: max_scopes: "read" is not a known scope`},
@@ -101,7 +102,7 @@ http://127.0.0.1:{$HTTPS} {
 			out, err = c.command("adapt", "--validate", "--config", file).CombinedOutput()
 			say("adapt --validate", err, string(out))
 			if test.refused == "" {
-				return // a valid configuration would keep running
+				return // with a valid configuration, Caddy would keep running
 			}
 			response, err := running.admin().Post("http://caddy/load", "text/caddyfile",
 				strings.NewReader(test.caddyfile))

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// seenRequest is a request as a backend parsed it.
+// seenRequest is a request as parsed by a backend.
 type seenRequest struct {
 	method, target string
 	header         http.Header
@@ -28,8 +28,8 @@ type seenRequest struct {
 
 func (r seenRequest) String() string { return r.method + " " + r.target }
 
-// goBackend is a net/http backend. It continues to read after a request, so a smuggled request
-// shows. It records every byte and every request.
+// goBackend is a net/http backend that records every byte and every request. It continues to
+// read after a request, so that a smuggled request shows up.
 type goBackend struct {
 	*httptest.Server
 	// responses are the handlers for requests with ?answer=name.
@@ -112,8 +112,8 @@ func (b *goBackend) input() string {
 	return b.raw.String()
 }
 
-// waitUntilIdle waits until nothing has happened for a while: an aborted request may still be
-// on its way.
+// waitUntilIdle waits until nothing has happened for a while, because an aborted request may
+// still be on its way.
 func (b *goBackend) waitUntilIdle(t *testing.T) {
 	t.Helper()
 	changes := func() int {
@@ -133,7 +133,7 @@ func (b *goBackend) forget() {
 	b.raw.Reset()
 }
 
-// recordingListener records what its connections receive.
+// recordingListener records the bytes that its connections receive.
 type recordingListener struct {
 	net.Listener
 	backend *goBackend
@@ -161,7 +161,7 @@ func (c recordingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mollymawkBackend provides the same methods for a stand-in Mollymawk.
+// mollymawkBackend provides the same methods for the Mollymawk stand-in.
 type mollymawkBackend struct{ *mollymawktest.Server }
 
 func (b mollymawkBackend) requests() []seenRequest {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2 is HTTP/2, over TLS if it has sessions, else with prior knowledge.
+// h2 is HTTP/2, over TLS if sessions is set, and with prior knowledge otherwise.
 type h2 struct {
 	address  string
 	sessions tls.ClientSessionCache
@@ -39,14 +39,14 @@ func (w h2) exchange(r wireRequest, _ int) []wireResponse {
 	return []wireResponse{conn.readResponse(1)}
 }
 
-// h2Conn is a connection on which the test writes the frames.
+// h2Conn is an HTTP/2 connection on which the test writes the frames itself.
 type h2Conn struct {
 	net.Conn
 	*http2.Framer
 	scheme  string
 	headers *hpack.Encoder
 	block   bytes.Buffer
-	// responses are the responses that have begun, by stream.
+	// responses holds the responses that have begun, by stream ID.
 	responses map[uint32]*h2Response
 }
 
@@ -105,7 +105,8 @@ func (c *h2Conn) send(stream uint32, r wireRequest) error {
 	return c.writeFields(stream, r.split(r.trailer), true)
 }
 
-// maxFrame is the largest frame that may be sent without a setting (RFC 9113 section 4.2).
+// maxFrame is the largest frame size that every peer accepts by default (RFC 9113 section
+// 4.2).
 const maxFrame = 16384
 
 func (c *h2Conn) writeFields(stream uint32, fields [][2]string, end bool) error {
@@ -126,7 +127,7 @@ func (c *h2Conn) writeFields(stream uint32, fields [][2]string, end bool) error 
 	return err
 }
 
-// readResponse reads until the stream has ended.
+// readResponse reads frames until the stream has ended.
 func (c *h2Conn) readResponse(stream uint32) wireResponse {
 	for {
 		if a := c.responses[stream]; a != nil && a.ended {
@@ -139,7 +140,7 @@ func (c *h2Conn) readResponse(stream uint32) wireResponse {
 			return a.wireResponse
 		}
 		if lost, ok := frame.(*http2.GoAwayFrame); ok && lost.ErrCode != http2.ErrCodeNo {
-			// The server lingers but sends nothing more.
+			// The server keeps the connection open for a while but sends nothing more.
 			a := c.of(stream)
 			a.err, a.closed = fmt.Errorf("the connection was closed: %v", lost.ErrCode), true
 			return a.wireResponse
@@ -155,12 +156,12 @@ func (c *h2Conn) of(stream uint32) *h2Response {
 	return c.responses[stream]
 }
 
-// take records a frame, and acknowledges it if necessary.
+// take records a frame and acknowledges it if necessary.
 func (c *h2Conn) take(frame http2.Frame) {
 	switch frame := frame.(type) {
 	case *http2.SettingsFrame:
 		if !frame.IsAck() {
-			_ = c.WriteSettingsAck() // a lost connection shows at the next read
+			_ = c.WriteSettingsAck() // the next read reports a lost connection
 		}
 	case *http2.PingFrame:
 		if !frame.IsAck() {
@@ -181,8 +182,8 @@ func (c *h2Conn) take(frame http2.Frame) {
 	}
 }
 
-// takeFields records a block of header fields: of an interim response, of the response, or of
-// its trailers.
+// takeFields records a block of header fields, which belong to an interim response, the final
+// response, or its trailers.
 func (a *wireResponse) takeFields(status string, fields []hpack.HeaderField) {
 	header := make(http.Header)
 	for _, field := range fields {

@@ -23,7 +23,7 @@ type h3 struct {
 
 func (h3) String() string { return "h3" }
 
-// Types of streams and frames (RFC 9114 sections 6.2 and 7.2).
+// These are stream and frame types (RFC 9114 sections 6.2 and 7.2).
 const (
 	h3ControlStream = 0x0
 	h3Data          = 0x0
@@ -55,7 +55,7 @@ func h3Exchange(ctx context.Context, conn *quic.Conn, r wireRequest) (response w
 	return response
 }
 
-// h3Open sends what a client must send before its first request.
+// h3Open sends the data that a client must send before its first request.
 func h3Open(ctx context.Context, conn *quic.Conn) error {
 	control, err := conn.OpenUniStreamSync(ctx)
 	if err != nil {
@@ -105,7 +105,7 @@ func h3Fields(fields [][2]string) []byte {
 	var block bytes.Buffer
 	encoder := qpack.NewEncoder(&block)
 	for _, field := range fields {
-		_ = encoder.WriteField(qpack.HeaderField{Name: field[0], Value: field[1]}) // a buffer accepts everything
+		_ = encoder.WriteField(qpack.HeaderField{Name: field[0], Value: field[1]}) // writing to a buffer never fails
 	}
 	return block.Bytes()
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// h3Early is HTTP/3 whose first request is sent in early data (0-RTT), which an attacker on
-// the network could record and replay. It finds out from Caddy's log when a request has been
+// h3Early is HTTP/3 with the first request in early data (0-RTT), which an attacker on the
+// network could record and replay. It detects from Caddy's log that a request has been
 // answered.
 type h3Early struct {
 	caddy    *caddy
@@ -24,8 +24,8 @@ type h3Early struct {
 
 func (h3Early) String() string { return "h3-early" }
 
-// exchange sends a request before the handshake, which waits until the request has been
-// answered, and sends it again afterwards for each further response.
+// exchange sends a request before completing the handshake, completes it once the request has
+// been answered, and then sends the request again for each further response.
 func (w h3Early) exchange(r wireRequest, responses int) []wireResponse {
 	ctx, cancel := context.WithTimeout(context.Background(), exchangeTimeout)
 	defer cancel()
@@ -78,7 +78,7 @@ func (w h3Early) exchange(r wireRequest, responses int) []wireResponse {
 	return got
 }
 
-// takeTicket opens a connection to get a session ticket, if there is none yet.
+// takeTicket opens a connection to get a session ticket if there is none yet.
 func (w h3Early) takeTicket(ctx context.Context, config *tls.Config) error {
 	if _, ok := w.sessions.Get(config.ServerName); ok {
 		return nil
@@ -94,7 +94,7 @@ func (w h3Early) takeTicket(ctx context.Context, config *tls.Config) error {
 	})
 }
 
-// waitUntilAnswered waits for a line of the access log.
+// waitUntilAnswered waits for a new line in the access log.
 func (w h3Early) waitUntilAnswered(ctx context.Context, mark int) error {
 	return poll(ctx, func() bool { return strings.Contains(w.caddy.logSince(mark), `"handled request"`) })
 }
@@ -103,7 +103,7 @@ func poll(ctx context.Context, condition func() bool) error {
 	for !condition() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("timed out waiting: %w", ctx.Err())
+			return fmt.Errorf("timed out waiting for the access log: %w", ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -14,32 +14,32 @@ import (
 )
 
 // The clients in these files write every byte themselves, because libraries refuse to send
-// what an attacker would.
+// what an attacker would send.
 
-// wireRequest is a request in a table. It means the same over every protocol that can express
-// it.
+// wireRequest is a table's request. It has the same meaning over every protocol that can
+// express it.
 type wireRequest struct {
 	host           string
 	method, target string
-	// header contains lines "Name: value", in order. HTTP/2 and HTTP/3 send names in lower
+	// header contains "Name: value" lines, in order. HTTP/2 and HTTP/3 send names in lower
 	// case.
 	header  []string
 	body    string
 	trailer []string
 	// chunked sends a body of undeclared length.
 	chunked bool
-	// unfinished leaves out the body and everything after it.
+	// unfinished omits the body and everything after it.
 	unfinished bool
 	// pseudo replaces the pseudo-header fields of HTTP/2 and HTTP/3 with lines ":name value".
 	pseudo []string
 	// asWritten preserves the case of names.
 	asWritten bool
-	// raw contains the bytes of one or more HTTP/1 requests, and replaces everything above
-	// except the host.
+	// raw contains the bytes of one or more HTTP/1 requests. It replaces all fields above
+	// except host.
 	raw string
 }
 
-// expand replaces the names of tokens in all parts of the request.
+// expand replaces token names in all parts of the request.
 func (r wireRequest) expand(replace func(string) string) wireRequest {
 	each := func(lines []string) []string {
 		lines = slices.Clone(lines)
@@ -53,7 +53,7 @@ func (r wireRequest) expand(replace func(string) string) wireRequest {
 	return r
 }
 
-// hasHeader reports whether header has a line with this name.
+// hasHeader reports whether header has a line with the given name.
 func (r wireRequest) hasHeader(name string) bool {
 	return slices.ContainsFunc(r.header, func(line string) bool {
 		got, _, _ := strings.Cut(line, ":")
@@ -61,7 +61,7 @@ func (r wireRequest) hasHeader(name string) bool {
 	})
 }
 
-// announces reports whether the server must expect a body.
+// announces reports whether the request tells the server to expect a body.
 func (r wireRequest) announces() bool {
 	return r.body != "" || r.chunked || len(r.trailer) > 0 || r.hasHeader("Content-Length") ||
 		r.hasHeader("Transfer-Encoding")
@@ -98,22 +98,22 @@ func (r wireRequest) split(lines []string) [][2]string {
 	return fields
 }
 
-// wireResponse is a response, or the reason why there is none.
+// wireResponse is a response, or the reason for the lack of one.
 type wireResponse struct {
 	// status is 0 if the connection or the stream ended without a response.
 	status  int
 	header  http.Header
 	body    string
 	trailer http.Header
-	// interim are the preceding 1xx responses.
+	// interim holds the preceding 1xx responses.
 	interim []wireResponse
 	// closed reports whether the server closed the connection after the response.
 	closed bool
-	// err is the reason why the response is incomplete.
+	// err is the reason why the response is incomplete, or nil.
 	err error
 }
 
-// text returns everything that the client received.
+// text returns everything that the client received as part of the response.
 func (a wireResponse) text() string {
 	var b strings.Builder
 	for _, interim := range a.interim {
@@ -129,19 +129,19 @@ func (a wireResponse) text() string {
 	return b.String()
 }
 
-// exchangeTimeout is the time after which an exchange counts as having no response.
+// exchangeTimeout is how long a client waits for a response before treating it as missing.
 const exchangeTimeout = 20 * time.Second
 
-// closeTimeout is the time that a server has to close a connection after it has announced that
-// it will.
+// closeTimeout is how long a server may take to close a connection after announcing that it
+// will.
 const closeTimeout = 5 * time.Second
 
-// wire is a protocol with which to reach Caddy. Each exchange uses its own connection.
+// wire is a protocol for talking to Caddy. Each exchange uses a new connection.
 type wire interface {
 	// String returns the name that test tables use.
 	String() string
-	// exchange sends a request and returns up to this many responses. Only HTTP/1 can return
-	// more than one.
+	// exchange sends a request and returns up to the given number of responses. Only HTTP/1
+	// can return more than one.
 	exchange(r wireRequest, responses int) []wireResponse
 }
 
@@ -151,7 +151,7 @@ func (c *caddy) wires() []wire {
 	return []wire{h1{plain}, h2{secure, newSessions()}, h2{plain, nil}, h3{secure, newSessions()}}
 }
 
-// newSessions returns a cache that shortens TLS handshakes.
+// newSessions returns a session cache that shortens TLS handshakes.
 func newSessions() tls.ClientSessionCache { return tls.NewLRUClientSessionCache(0) }
 
 func clientTLS(host, protocol string, sessions tls.ClientSessionCache) *tls.Config {
@@ -174,7 +174,7 @@ func (w h1) exchange(r wireRequest, responses int) []wireResponse {
 	if text == "" {
 		text = r.h1()
 	}
-	// The server may respond and close before it has read everything.
+	// The server may respond and close the connection before it has read the whole request.
 	go func() { _, _ = conn.Write([]byte(text)) }()
 	method, _, _ := strings.Cut(text, " ")
 	var got []wireResponse
@@ -188,7 +188,7 @@ func (w h1) exchange(r wireRequest, responses int) []wireResponse {
 	return got
 }
 
-// h1 returns the bytes of the request.
+// h1 returns the request's bytes in HTTP/1.
 func (r wireRequest) h1() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.method, r.target)
@@ -223,7 +223,7 @@ func (r wireRequest) h1() string {
 	return b.String()
 }
 
-// h1Conn is a connection on which the test writes the bytes.
+// h1Conn is an HTTP/1 connection on which the test writes the bytes itself.
 type h1Conn struct {
 	net.Conn
 	r *bufio.Reader
@@ -261,8 +261,8 @@ func (c *h1Conn) readResponse(method string) wireResponse {
 			continue
 		}
 		if response.Close && result.err == nil {
-			result.header.Set("Connection", "close") // net/http removes it
-			// The server must do so soon.
+			result.header.Set("Connection", "close") // net/http removes this header
+			// The server must close the connection soon.
 			_ = c.SetReadDeadline(time.Now().Add(closeTimeout))
 			_, err := c.r.ReadByte()
 			result.closed = err != nil && !isTimeout(err)
