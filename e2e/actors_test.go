@@ -29,7 +29,7 @@ http://127.0.0.1:{$HTTP} {
 		status, _, body := curl(t, append(args, "-H", "Content-Type: application/json", "-H", "Idempotency-Key: same",
 			"-d", `{"name":"made","kind":"admin","expires_in":"1d"}`)...)
 		if status != http.StatusCreated {
-			t.Errorf("%d %s", status, body)
+			t.Errorf("got status %d: %s", status, body)
 		}
 	}
 	create("--unix-socket", s.dir+"/admin.sock", "http://caddy/api_tokens/v1/tokens")

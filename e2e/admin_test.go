@@ -74,7 +74,7 @@ func TestAdminSite(t *testing.T) {
 	} {
 		status, header, body := curl(t, append(test.args, s.url(test.path))...)
 		if status != test.status {
-			t.Errorf("%s: status %d, want %d: %s", name, status, test.status, body)
+			t.Errorf("%s: got status %d, want %d: %s", name, status, test.status, body)
 		}
 		if test.code != "" {
 			if got := problem(t, body)["code"]; got != test.code {
@@ -88,14 +88,14 @@ func TestAdminSite(t *testing.T) {
 	status, header, body := curl(t, append(bearer(admin), "-H", "Content-Type: application/json",
 		"-d", `{"name":"made","expires_in":"90d","scopes":["admin:list"]}`, s.url("/keys/api/v1/tokens"))...)
 	if status != http.StatusCreated {
-		t.Fatalf("status %d: %s", status, body)
+		t.Fatalf("got status %d: %s", status, body)
 	}
 	made, _ := problem(t, body)["token"].(string)
 	if want := "/keys/api/v1/tokens/" + tokenID(made); header.Get("Location") != want {
 		t.Errorf("Location is %q, want %q", header.Get("Location"), want)
 	}
 	if got := problem(t, body)["created_by"]; got != tokenID(admin) {
-		t.Errorf("created_by is %v", got)
+		t.Errorf("got created_by %v", got)
 	}
 	s.checkLogs(admin, api, made)
 }
@@ -113,7 +113,7 @@ func TestExposedEndpoint(t *testing.T) {
 	for host, want := range map[string]int{"127.0.0.1": 200, "[::1]": 200, address: 403} {
 		status, _, body := curl(t, "http://"+host+":"+port+"/api_tokens/v1/tokens")
 		if status != want {
-			t.Errorf("%s: status %d, want %d", host, status, want)
+			t.Errorf("%s: got status %d, want %d", host, status, want)
 		}
 		if want == 403 && problem(t, body)["code"] != "admin_exposed" {
 			t.Errorf("%s: %s", host, body)

@@ -97,7 +97,7 @@ func TestAnonymousBodies(t *testing.T) {
 		before := len(s.backend.Requests())
 		status := s.raw(t, "POST "+path+" HTTP/1.1\r\nHost: molly\r\nContent-Length: 99999999999\r\n\r\n")
 		if status != http.StatusRequestEntityTooLarge || len(s.backend.Requests()) != before {
-			t.Errorf("%s: body announced: status %d, the backend saw %d requests", path, status,
+			t.Errorf("%s: announcing a body got status %d, and the backend saw %d requests", path, status,
 				len(s.backend.Requests())-before)
 		}
 	}
@@ -108,7 +108,7 @@ func TestAnonymousBodies(t *testing.T) {
 		before := len(s.backend.Requests())
 		if status := s.raw(t, "POST "+target+" HTTP/1.1\r\nHost: molly\r\nCookie: "+session+
 			"\r\nContent-Length: 2\r\n\r\n{}"); status != http.StatusBadRequest || len(s.backend.Requests()) != before {
-			t.Errorf("%s: status %d, the backend saw %d requests", target, status, len(s.backend.Requests())-before)
+			t.Errorf("%s: got status %d, the backend saw %d requests", target, status, len(s.backend.Requests())-before)
 		}
 	}
 	// The gate strips chunk extensions and trailers.
@@ -162,10 +162,10 @@ func TestAnonymousBodyOption(t *testing.T) {
 		values := url.Values{"x": {strings.Repeat("NaN", 1<<20)}}
 		status, _, _ := curl(t, "--data-binary", "@"+c.write("body", values.Encode()), c.url("/form"))
 		if status != want {
-			t.Errorf("%q: status %d, want %d", option, status, want)
+			t.Errorf("%q: got status %d, want %d", option, status, want)
 		}
 		if small, _, _ := curl(t, "-d", "{NaN}", c.url("/form")); small != http.StatusOK {
-			t.Errorf("%q: small body: status %d", option, small)
+			t.Errorf("%q: a small body got status %d", option, small)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func TestCalls(t *testing.T) {
 			if allowed, denied := s.usage(token); allowed == 0 || denied != 0 ||
 				int(allowed) != len(s.backend.Requests())-1 {
 				// Before the first download the gate probes the instance once.
-				t.Errorf("counted %d allowed and %d denied requests, the backend saw %d", allowed, denied,
+				t.Errorf("the server counted %d allowed and %d denied requests, the backend saw %d", allowed, denied,
 					len(s.backend.Requests()))
 			}
 			if s.backend.Crashes() != 0 {
@@ -61,7 +61,7 @@ func (s *site) call(t *testing.T, token, path string, args ...string) json.RawMe
 		Data    json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(body), &envelope); err != nil || status != http.StatusOK || !envelope.Success {
-		t.Fatalf("%s: status %d: %s", path, status, body)
+		t.Fatalf("%s: got status %d: %s", path, status, body)
 	}
 	if header.Get("Api-Key-Expires") == "" {
 		t.Errorf("%s: the response lacks Api-Key-Expires", path)
@@ -151,7 +151,7 @@ func (s *site) useBlock(t *testing.T, token, path string) {
 			"-o", file, s.url(path+"download"))...)
 	got, err := os.ReadFile(file)
 	if err != nil || status != http.StatusOK || len(got) != 1<<20 || !bytes.HasPrefix(got, []byte("second")) {
-		t.Errorf("%sdownload: status %d, %d bytes, %v", path, status, len(got), err)
+		t.Errorf("%sdownload: got status %d, %d bytes and error %v", path, status, len(got), err)
 	}
 	s.call(t, token, path+"delete", "-d", `{"block_name":"disk","albatross_instance":"default"}`)
 	if _, ok := s.backend.Block("alice", "default", "disk"); ok {
@@ -171,7 +171,7 @@ func TestConsole(t *testing.T) {
 	response := s.openConsole(t.Context(), token)
 	defer func() { _ = response.Body.Close() }()
 	if got := response.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
-		t.Errorf("the console's content type is %q", got)
+		t.Errorf("got console content type %q", got)
 	}
 	events := make(chan string)
 	go func() {

@@ -181,7 +181,7 @@ func checkMisplaced(t *testing.T, config, want, got string, taken bool) {
 	t.Helper()
 	config = strings.ReplaceAll(config, misplaced, "(TOKEN)")
 	if taken {
-		t.Errorf("%s\nwas accepted", config)
+		t.Errorf("Caddy accepted\n%s", config)
 	}
 	folded := strings.ToLower(got)
 	for _, part := range []string{misplaced[:8], misplaced[24:], "123456789012345678901234567890", "999999999999"} {

@@ -175,18 +175,19 @@ func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 		s.write("wrong", strings.Replace(plainSite, "upstream_token {env.UPSTREAM}", line, 1))
 		out, err := s.command("validate", "--adapter", "caddyfile", "--config", s.path("wrong")).CombinedOutput()
 		if err == nil {
-			t.Errorf("%s: validate accepts it", name)
+			t.Errorf("%s: validate accepted the configuration", name)
 		}
 		reloaded, err := s.command("reload", "--adapter", "caddyfile", "--config", s.path("wrong"), "--address",
 			"unix/"+s.path("admin.sock")).CombinedOutput()
 		if err == nil {
-			t.Errorf("%s: reload accepts it", name)
+			t.Errorf("%s: reload accepted the configuration", name)
 		}
 		_, _, body := curl(t, "--unix-socket", s.path("admin.sock"), "-H", "Content-Type: text/caddyfile",
 			"--data-binary", "@"+s.path("wrong"), "http://caddy/load")
 		for where, text := range map[string]string{"validate": string(out), "reload": string(reloaded), "load": body} {
 			if strings.Contains(text, secret[:8]) {
-				t.Errorf("%s: the output of %s is %s", name, where, strings.ReplaceAll(text, secret, "(SECRET)"))
+				t.Errorf("%s: the output of %s reveals the token: %s", name, where,
+					strings.ReplaceAll(text, secret, "(SECRET)"))
 			}
 		}
 	}

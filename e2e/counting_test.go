@@ -395,8 +395,8 @@ func checkUsageAfterLoss(c *caddy, tokens []*counted) {
 		n.mu.Lock()
 		before, total := n.before.Allowed+n.before.Denied, shown.Allowed+shown.Denied
 		if shown.Allowed < n.before.Allowed || shown.Denied < n.before.Denied || total > before+n.now.sent {
-			c.t.Errorf("%s (%s): %d allowed and %d denied; were %d and %d before, and %d requests were sent", n.name,
-				tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
+			c.t.Errorf("%s (%s): the server counted %d allowed and %d denied, earlier %d and %d; clients sent %d",
+				n.name, tokenID(n.token), shown.Allowed, shown.Denied, n.before.Allowed, n.before.Denied, n.now.sent)
 		}
 		for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
 			if sum := sumOf(series); sum != total {
@@ -534,7 +534,7 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 	text, _, _ := strings.Cut(rest, ";")
 	remaining, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		c.t.Fatalf("RateLimit is %q: %v", limit, err)
+		c.t.Fatalf("got RateLimit %q: %v", limit, err)
 	}
 	if want := n.quota - min(shown.today+1, n.quota); shown.today > n.quota || remaining != want {
 		c.t.Errorf("quota of %s (%s): %d of %d remain, want %d; %d were counted", n.name, tokenID(n.token),

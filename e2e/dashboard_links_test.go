@@ -23,7 +23,7 @@ func TestDashboardLinks(t *testing.T) {
 		const kinds = `[...document.querySelectorAll("dialog select")].map((s) => s.value)`
 		if kind := evaluate[string](d.browser,
 			kinds+`.find((v) => v === "api" || v === "admin")`); kind != "api" {
-			t.Errorf("%s: kind is %s", link, kind)
+			t.Errorf("%s: got kind %s", link, kind)
 		}
 		want := strings.Count(link, "unikernel:list")
 		if n := evaluate[int](d.browser,
@@ -46,7 +46,7 @@ func TestDashboardLinks(t *testing.T) {
 		d.shows("API keys (1)", "carol")
 		if current := evaluate[string](d.browser,
 			`document.querySelector("nav a[aria-current]")?.hash ?? ""`); current != "#keys" {
-			t.Errorf("#%s: current page is %q", name, current)
+			t.Errorf("#%s: got current page %q", name, current)
 		}
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])

@@ -84,7 +84,7 @@ func TestDashboardSnippets(t *testing.T) {
 					switch value {
 					case "${{ secrets.MOLLYGATE_KEY }}", "${{ vars.MOLLY }}":
 					default:
-						t.Errorf("variable %s has an unknown value: %s", variable, value)
+						t.Errorf("the variable %s has an unknown value: %s", variable, value)
 					}
 				}
 				if step.Env["MOLLYGATE_KEY"] == "" || strings.Contains(step.Run, "${{") {
@@ -95,11 +95,11 @@ func TestDashboardSnippets(t *testing.T) {
 			// A bad key makes the job fail.
 			s.env["MOLLYGATE_KEY"] = "mmk_nonsense"
 			if out, err := s.bash("set -e\n" + snippets[0]); err == nil {
-				t.Errorf("the snippet succeeds with a bad key: %s", out)
+				t.Errorf("the snippet succeeded with a bad key: %s", out)
 			}
 			if status, _, _ := curl(t, append(bearer(key), "-H", fill("Host: localhost:$PORT"),
 				s.url("/api/unikernels"))...); status != http.StatusOK {
-				t.Errorf("status %d", status)
+				t.Errorf("got status %d", status)
 			}
 			s.checkLogs(key)
 		})

@@ -198,11 +198,11 @@ func TestDashboardHostileNames(t *testing.T) {
 		d.open(d.url + "#key/" + ids[name])
 		d.shows(name, "Why was this refused?")
 		if got := evaluate[string](d.browser, `document.querySelector("h1").textContent`); got != name {
-			t.Errorf("%q is shown as %q", name, got)
+			t.Errorf("the page shows %q as %q", name, got)
 		}
 		// A right-to-left name must not reorder the surrounding text.
 		if dir := evaluate[string](d.browser, `document.querySelector("h1").dir`); dir != "auto" {
-			t.Errorf("%q has dir %q", name, dir)
+			t.Errorf("the name %q has dir attribute %q", name, dir)
 		}
 	}
 	d.open(d.url + "#audit")
@@ -211,7 +211,7 @@ func TestDashboardHostileNames(t *testing.T) {
 		t.Error("the browser ran a name as a script")
 	}
 	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script").length`); n != 0 {
-		t.Errorf("names created %d elements", n)
+		t.Errorf("the names created %d HTML elements, want none", n)
 	}
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
@@ -232,11 +232,11 @@ func TestDashboardTabs(t *testing.T) {
 	d.open(d.url + "#new?name=Release&preset=deploy&expires_in=6mo")
 	d.shows("Create API key")
 	if got := evaluate[string](d.browser, `document.querySelector("dialog input").value`); got != "Release" {
-		t.Errorf("the name is %q", got)
+		t.Errorf("got name %q", got)
 	}
 	if got := evaluate[string](d.browser,
 		`document.querySelector("dialog [aria-pressed=true]").textContent`); got != "deploy" {
-		t.Errorf("the preset is %q", got)
+		t.Errorf("got preset %q", got)
 	}
 	// Another tab signs out.
 	other.press("Sign out")
@@ -276,7 +276,7 @@ func TestDashboardKeyPage(t *testing.T) {
 		"Unused scopes (last 90 days)")
 	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got !=
 		"Daily, last 90 days: 3 allowed, 1 refused" {
-		t.Errorf("the chart is %q", got)
+		t.Errorf("got chart %q", got)
 	}
 	d.press("Hourly, last 7 days")
 	d.shows("unikernel:list")
@@ -316,7 +316,7 @@ func TestDashboardManyKeys(t *testing.T) {
 				}
 				_ = response.Body.Close()
 				if response.StatusCode != http.StatusCreated {
-					t.Errorf("status %d", response.StatusCode)
+					t.Errorf("got status %d", response.StatusCode)
 					return
 				}
 			}
@@ -344,7 +344,7 @@ func TestDashboardManyKeys(t *testing.T) {
 	})
 	if got := evaluate[string](d.browser,
 		`document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
-		t.Errorf("sorted by %q", got)
+		t.Errorf("got sort column %q", got)
 	}
 	timed("the next page", "Page 2 of 201", func() { d.press("Next") })
 	if got := first(); got != "pipeline 09950" {
@@ -393,14 +393,14 @@ func TestDashboardOverTLS(t *testing.T) {
 	})
 	if err != nil || len(cookies) != 1 || cookies[0].Name != "__Host-mollygate_session" || !cookies[0].Secure ||
 		!cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Path != "/" {
-		t.Errorf("wrong cookies: %d, %v", len(cookies), err)
+		t.Errorf("got %d cookies or wrong attributes, error %v", len(cookies), err)
 	}
 	// Mollymawk's API requires a token; the gate doesn't accept a dashboard session instead.
 	cookie := []string{"--insecure", "-H", "Cookie: a=b; " + cookies[0].Name + "=" + cookies[0].Value, "-H",
 		"Content-Type: application/json"}
 	if status, _, body := curl(t,
 		append(cookie, "-d", "{}", d.url+"api/tokens/create")...); status != http.StatusUnauthorized {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 	d.press("New API key")
 	d.fill("Name", "copied")
@@ -418,7 +418,7 @@ func TestDashboardOverTLS(t *testing.T) {
 	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`,
 		chromedp.EvalAwaitPromise))
 	if err != nil || copied != key {
-		t.Errorf("the clipboard doesn't contain the key, %v", err)
+		t.Errorf("the clipboard doesn't contain the key: %v", err)
 	}
 	d.press("Done")
 	d.hides("You won't be able to see it again.")
@@ -479,7 +479,7 @@ func TestDashboardUnderPath(t *testing.T) {
 	d.keep()
 	d.shows("API keys (1)")
 	if status, _, body := curl(t, append(bearer(key), c.url("/api/unikernels"))...); status != http.StatusOK {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 	if strings.Contains(d.text(), "Sign out") {
 		t.Error(`a trusted user sees "Sign out"`)

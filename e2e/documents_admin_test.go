@@ -88,7 +88,7 @@ func TestAdminPage(t *testing.T) {
 
 	// The history shown on the page must have the same members as a real one.
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
-		t.Errorf("a token restricted to other addresses was allowed: %s", body)
+		t.Errorf("the gate allowed a token restricted to other addresses: %s", body)
 	}
 	checkSameShape(t, fenced(t, "docs/admin.md", "json")[1].text, s.getAdmin("/api_tokens/v1/healthz"))
 	type history struct {

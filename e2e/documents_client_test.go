@@ -71,7 +71,7 @@ curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/a
 		names = append(names, unikernel.Name)
 	}
 	if slices.Sort(names); !slices.Equal(names, []string{"shop", "site"}) {
-		t.Errorf("the remaining unikernels are %q", names)
+		t.Errorf("got remaining unikernels %q", names)
 	}
 	if data, err := os.ReadFile(s.path("data.img")); err != nil || !strings.HasPrefix(string(data), "a disk") {
 		t.Errorf("checking the download: error %v, data %.20q", err, data)
@@ -101,7 +101,7 @@ func TestPipelines(t *testing.T) {
 			}
 			checkNoSecret(t, "the job's log", out, token)
 			if got := s.names(t, token); len(got) != 1 || got[0] != "web" {
-				t.Errorf("deployed %q:\n%s", got, out)
+				t.Errorf("the pipeline deployed %q:\n%s", got, out)
 			}
 		})
 	}
@@ -139,7 +139,7 @@ func pipeline(t *testing.T, s *site, text, token string) string {
 				value = token
 			}
 			if strings.Contains(value, "${{") {
-				t.Errorf("variable %s has an unknown value: %s", name, value)
+				t.Errorf("the variable %s has an unknown value: %s", name, value)
 			}
 			s.env[name] = value
 		}

@@ -107,7 +107,7 @@ func TestContributorPage(t *testing.T) {
 		for _, name := range regexp.MustCompile("`(?:s\\.|d\\.)?([a-z][A-Za-z]+)(?:\\(|`)").FindAllStringSubmatch(
 			row[1], -1) {
 			if !regexp.MustCompile(`\b` + name[1] + `\b`).MatchString(tests.String()) {
-				t.Errorf("the page names %s, which doesn't exist in any test", name[1])
+				t.Errorf("the page names %s, but no test contains it", name[1])
 			}
 		}
 	}

@@ -108,7 +108,7 @@ func TestOperatorPage(t *testing.T) {
 	// The token that was created first must still be valid.
 	token := tokenIn(out)
 	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
-		t.Errorf("status %d: %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 	if status, _, _ := curl(t, c.url("/sign-in")); status != 200 {
 		t.Errorf("getting the web UI: got status %d", status)
@@ -164,7 +164,7 @@ func TestUnits(t *testing.T) {
 			c.start(strings.Replace(plainSite, "{env.UPSTREAM}", placeholder, 1))
 			if status, _, body := curl(t,
 				append(bearer(c.token("--preset", "read")), c.url("/api/unikernels"))...); status != 200 {
-				t.Errorf("status %d: %s", status, body)
+				t.Errorf("got status %d: %s", status, body)
 			}
 			checkNoSecret(t, "the journal", c.output.String(), upstream)
 			// The page warns that --environ shows environment variables.

@@ -78,7 +78,7 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	options := parsedOptions(t)
 	if len(options) < 17 {
-		t.Fatalf("found only %q: where are the Caddyfile parsers?", options)
+		t.Fatalf("found only the options %q: where are the Caddyfile parsers?", options)
 	}
 	page, err := os.ReadFile("../docs/operator.md")
 	if err != nil {

@@ -151,7 +151,7 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	for line, reason := range leftOut {
 		if !found[line] {
-			t.Errorf("leftOut lists %q (it %s), which is on no page", line, reason)
+			t.Errorf("leftOut lists %q (it %s), but no page contains it", line, reason)
 		}
 	}
 }

@@ -81,8 +81,8 @@ func TestShortDownloadProtocols(t *testing.T) {
 				s.backend.SetFaults(mollymawktest.Faults{ShortDownload: short})
 				if exit, status, file := s.downloadBy(t, protocol, token,
 					downloadBody("data", level)); status != "200" && status != "000" || (exit == 0) != whole {
-					t.Errorf("%s, level %s, %d bytes: exit %d, status %s, %d bytes", protocol, level, short, exit,
-						status, len(file))
+					t.Errorf("%s, level %s, %d bytes: got exit status %d, status %s and %d bytes",
+						protocol, level, short, exit, status, len(file))
 				}
 			}
 		}
@@ -153,7 +153,8 @@ func TestBrokenDownload(t *testing.T) {
 		for _, level := range []string{"0", "6"} {
 			if exit, status, data := s.downloadBy(t, protocol, token, downloadBody("data", level)); exit == 0 ||
 				status != "200" {
-				t.Errorf("%s, level %s: exit %d, status %s, %d bytes", protocol, level, exit, status, len(data))
+				t.Errorf("%s, level %s: got exit status %d, status %s and %d bytes",
+					protocol, level, exit, status, len(data))
 			}
 		}
 	}
@@ -306,7 +307,7 @@ func TestSharedProbes(t *testing.T) {
 	}
 	for _, request := range seen {
 		if request.target != "/base/api/unikernel/console?instance=default&unikernel=-" {
-			t.Errorf("the gate probed %s", request.target)
+			t.Errorf("the gate probed the path %s", request.target)
 		}
 	}
 }

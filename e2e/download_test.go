@@ -72,7 +72,7 @@ func TestShortDownloads(t *testing.T) {
 		s.backend.SetFaults(mollymawktest.Faults{})
 		if exit, status, file := s.download(t, token, downloadBody("v1", "0"), args...); exit != 0 || status != "200" ||
 			!bytes.Equal(file, data) {
-			t.Errorf("%s, whole: exit %d, status %s, %d bytes", name, exit, status, len(file))
+			t.Errorf("%s, complete download: got exit status %d, status %s and %d bytes", name, exit, status, len(file))
 		}
 		s.backend.SetFaults(mollymawktest.Faults{ShortDownload: mollymawktest.Random})
 		short := 0
@@ -80,7 +80,7 @@ func TestShortDownloads(t *testing.T) {
 			level := fmt.Sprint(i % 3)
 			exit, status, file := s.download(t, token, downloadBody("v1", level), args...)
 			if exit == 0 {
-				t.Errorf("%s, level %s: exit 0 with status %s and %d bytes", name, level, status, len(file))
+				t.Errorf("%s, level %s: got exit status 0 with status %s and %d bytes", name, level, status, len(file))
 			}
 			if status == "200" {
 				short++
@@ -104,7 +104,7 @@ func TestShortDownloads(t *testing.T) {
 		for _, block := range []string{"used", "none"} {
 			if exit, status, file := s.download(t, token, downloadBody(block, "0"), args...); exit != 0 ||
 				status+" "+code(file) != "502 backend_incomplete" {
-				t.Errorf("%s, block %s: exit %d, status %s, %.300s", name, block, exit, status, file)
+				t.Errorf("%s, block %s: got exit status %d, status %s: %.300s", name, block, exit, status, file)
 			}
 		}
 	}
@@ -125,20 +125,20 @@ func TestDownloadLevels(t *testing.T) {
 	for level := range 10 {
 		exit, status, file := s.download(t, token, downloadBody("v1", fmt.Sprint(level)))
 		if exit != 0 || status != "200" {
-			t.Errorf("level %d: exit %d, status %s, %.300s", level, exit, status, file)
+			t.Errorf("level %d: got exit status %d, status %s: %.300s", level, exit, status, file)
 			continue
 		}
 		got := file
 		if level > 0 {
 			if len(file) > len(data)*3/5 {
-				t.Errorf("level %d: %d bytes, compressed from %d", level, len(file), len(data))
+				t.Errorf("level %d: got %d bytes, compressed from %d", level, len(file), len(data))
 			}
 			z, err := zlib.NewReader(bytes.NewReader(file))
 			if err == nil {
 				got, err = io.ReadAll(z)
 			}
 			if err != nil {
-				t.Errorf("level %d: %v", level, err)
+				t.Errorf("level %d: decompressing: %v", level, err)
 			}
 		}
 		if !bytes.Equal(got, data) {
@@ -201,11 +201,11 @@ func TestUnknownInstance(t *testing.T) {
 			status, _, body := curl(t, append(bearer(token), "-d", unknown, s.url("/api/block/download"))...)
 			if status != http.StatusNotFound || code([]byte(body)) != "backend_error" ||
 				!strings.Contains(body, "other") || !strings.Contains(body, `"backend_code":"not_found"`) {
-				t.Errorf("status %d %s", status, body)
+				t.Errorf("got status %d %s", status, body)
 			}
 			status, _, body = curl(t, "-H", "Cookie: "+cookie, "-d", unknown, s.url("/api/block/download"))
 			if status < http.StatusBadRequest && status != http.StatusFound {
-				t.Errorf("by cookie: status %d %s", status, body)
+				t.Errorf("by cookie: got status %d: %s", status, body)
 			}
 		}
 	}
@@ -220,14 +220,14 @@ func TestUnknownInstance(t *testing.T) {
 	for range 3 {
 		if exit, status, file := s.download(t, token, downloadBody("v1", "0")); exit != 0 || status != "200" ||
 			len(file) != 1<<20 {
-			t.Errorf("exit %d, status %s, %d bytes", exit, status, len(file))
+			t.Errorf("got exit status %d, status %s and %d bytes", exit, status, len(file))
 		}
 	}
 	if n := consoles(); n != 1 {
 		t.Errorf("the gate probed the instance %d times, want 1", n)
 	}
 	if allowed, _ := s.usage(token); allowed != 7 {
-		t.Errorf("counted %d requests, want 7", allowed)
+		t.Errorf("the server counted %d requests, want 7", allowed)
 	}
 	if n := s.backend.Crashes(); n != 0 {
 		t.Errorf("the backend crashed %d times", n)

@@ -28,7 +28,7 @@ func (s *site) tokenEvents(id string) (events []string) {
 			continue
 		}
 		if entry.Origin != "api_tokens" {
-			s.t.Errorf("origin of %s is %q", entry.Name, entry.Origin)
+			s.t.Errorf("the event %s has origin %q", entry.Name, entry.Origin)
 		}
 		text := strings.TrimPrefix(entry.Name, "token.") + " " + fmt.Sprint(entry.Data["name"])
 		if actor, ok := entry.Data["actor"]; ok {
@@ -49,14 +49,14 @@ func TestEvents(t *testing.T) {
 	use := func(want int) {
 		t.Helper()
 		if status, _, _ := curl(t, append(bearer(token), s.url("/api/unikernels"))...); status != want {
-			t.Errorf("status %d, want %d", status, want)
+			t.Errorf("got status %d, want %d", status, want)
 		}
 	}
 	command := func(args ...string) {
 		t.Helper()
 		stdout, stderr, code := s.run(append([]string{"api-token"}, args...)...)
 		if code != 0 {
-			t.Fatalf("%q: exit code %d: %s%s", args, code, stdout, stderr)
+			t.Fatalf("%q: got exit code %d: %s%s", args, code, stdout, stderr)
 		}
 	}
 	use(200)

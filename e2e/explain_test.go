@@ -115,7 +115,7 @@ func TestExplainIsTrue(t *testing.T) {
 			t.Errorf("no request had outcome %q: %v", code, outcomes)
 		}
 	}
-	t.Logf("outcomes: %v", outcomes)
+	t.Logf("got outcomes %v", outcomes)
 
 	// Explanations must not change counts.
 	allowed, denied := s.usage(tokens["list"])

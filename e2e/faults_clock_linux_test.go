@@ -179,7 +179,7 @@ func faultClock(f *fault) {
 		f.Helper()
 		for way, token := range dead {
 			if status := c.statusOf(token, "/allowed"); status == http.StatusOK {
-				f.Errorf("%s: a token that is %s gets status 200", when, way)
+				f.Errorf("%s: a token that is %s got status 200", when, way)
 			}
 		}
 	}
@@ -221,7 +221,7 @@ func faultClock(f *fault) {
 		answeredMore(c, tokens, 500)
 		allDead("after a clock that was wrong by " + jump.String())
 		if _, stderr, code := c.run("api-token", "clock", "accept", "--yes"); code != 0 {
-			f.Errorf("exit code %d: %s", code, stderr)
+			f.Errorf("got exit code %d: %s", code, stderr)
 		}
 		c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
 		answeredMore(c, tokens, 500)

@@ -48,7 +48,7 @@ func (c *caddy) churnStore(backup string, tokens []*counted) (revoked []string, 
 	}
 	useFor(c, tokens, 300*time.Millisecond)
 	if _, stderr, code := c.run("api-token", "backup", backup); code != 0 {
-		c.t.Fatalf("exit code %d: %s", code, stderr)
+		c.t.Fatalf("got exit code %d: %s", code, stderr)
 	}
 	for _, token := range revoked {
 		c.call(http.MethodPost, "tokens/"+tokenID(token)+"/revoke", nil, http.StatusOK)
@@ -107,7 +107,7 @@ func copyOverRunning(t *testing.T, copyOver func(from, to string) error, restart
 	}
 	c.refusesChanges(changed, c.env["STORE"])
 	if status, text := c.tryAdmin(c.admin(), http.MethodGet, "healthz", nil); status != http.StatusServiceUnavailable {
-		t.Errorf("healthz has status %d: %s", status, text)
+		t.Errorf("healthz returned status %d: %s", status, text)
 	}
 	alive := 0
 	for _, token := range revoked {

@@ -61,7 +61,7 @@ func faultDescriptors(f *fault) {
 		ask("before", good, http.StatusOK)
 		for _, client := range []*http.Client{admin, kept} {
 			if status, text := c.tryAdmin(client, http.MethodGet, "healthz", nil); status != http.StatusOK {
-				f.Errorf("healthz: status %d: %s", status, text)
+				f.Errorf("healthz returned status %d: %s", status, text)
 			}
 		}
 		stop := useMeanwhile(c, tokens, f.random.Uint64())
@@ -82,7 +82,7 @@ func faultDescriptors(f *fault) {
 		ask("a token", good, http.StatusOK)
 		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke",
 			nil); status != http.StatusOK {
-			f.Errorf("revoking on an open connection: status %d: %s", status, text)
+			f.Errorf("revoking on an open connection: got status %d: %s", status, text)
 		}
 		ask("a token revoked on an open connection", first, http.StatusUnauthorized)
 
@@ -103,7 +103,7 @@ func faultDescriptors(f *fault) {
 		select {
 		case status := <-revoked:
 			if status != http.StatusOK {
-				f.Errorf("revoking on a new connection: status %d", status)
+				f.Errorf("revoking on a new connection: got status %d", status)
 			}
 		case <-time.After(exchangeTimeout):
 			f.Error("a new connection isn't served even though descriptors are free")

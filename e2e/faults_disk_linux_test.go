@@ -50,6 +50,6 @@ func faultDisk(f *fault) {
 	f.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 	c.stop()
 	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
-		f.Errorf("exit code %d: %s", code, stderr)
+		f.Errorf("got exit code %d: %s", code, stderr)
 	}
 }

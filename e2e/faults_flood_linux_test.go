@@ -88,7 +88,7 @@ func faultFlood(f *fault) {
 		f.Errorf("the heap grew by %d MiB", (heapNow-heap)>>20)
 	}
 	if residentNow > resident+mostResident {
-		f.Errorf("Caddy grew by %d MiB", (residentNow-resident)>>20)
+		f.Errorf("Caddy's memory grew by %d MiB", (residentNow-resident)>>20)
 	}
 	if calls == 0 {
 		f.Error("no client made a valid call")

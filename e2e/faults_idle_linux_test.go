@@ -127,7 +127,7 @@ func faultIdle(f *fault) {
 		most *= 4
 	}
 	if grown := residentNow - resident; grown > most {
-		f.Errorf("Caddy grew by %d MiB", grown>>20)
+		f.Errorf("Caddy's memory grew by %d MiB", grown>>20)
 	}
 	checkUsage(c, tokens)
 	for _, conn := range conns {

@@ -171,7 +171,7 @@ func (c *caddy) statusOf(token, path string) int {
 func (c *caddy) wantStatus(what, token string, want int) {
 	c.t.Helper()
 	if got := c.statusOf(token, "/allowed"); got != want {
-		c.t.Errorf("%s: status %d, want %d", what, got, want)
+		c.t.Errorf("%s: got status %d, want %d", what, got, want)
 	}
 }
 
@@ -226,7 +226,7 @@ func (c *caddy) refusesChanges(token string, causes ...string) {
 		mark := c.logMark()
 		status, response := c.tryAdmin(c.admin(), change.method, change.path, change.body)
 		if status != http.StatusServiceUnavailable {
-			c.t.Errorf("%s %s: status %d, want 503: %s", change.method, change.path, status, response)
+			c.t.Errorf("%s %s: got status %d, want 503: %s", change.method, change.path, status, response)
 			continue
 		}
 		said := response + c.refusalSince(mark)

@@ -61,7 +61,7 @@ func faultRestore(f *fault) {
 	old := c.token("--scope", "test:allowed")
 	backup := c.path("old.db")
 	if _, stderr, code := c.run("api-token", "backup", backup); code != 0 {
-		f.Fatalf("exit code %d: %s", code, stderr)
+		f.Fatalf("got exit code %d: %s", code, stderr)
 	}
 	newer := c.token("--scope", "test:allowed")
 	restore := []string{"api-token", "restore", backup, "--yes", "--store", c.env["STORE"]}

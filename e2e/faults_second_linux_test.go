@@ -60,7 +60,7 @@ func faultSecond(f *fault) {
 		winner.wantStatus("a token from the first round", token, http.StatusOK)
 		winner.stop()
 		if drafts, _ := filepath.Glob(first.path("tokens.db.new-*")); len(drafts) > 0 {
-			f.Errorf("files left behind: %v", drafts)
+			f.Errorf("the processes left files behind: %v", drafts)
 		}
 		if f.Failed() {
 			return

@@ -120,7 +120,7 @@ func TestAmbiguousForms(t *testing.T) {
 						t.Errorf("%s, %s: the backend saw the request", name, caller)
 					}
 					if running := s.backend.Unikernels("alice"); len(running) != 1 || running[0].ImageSize != 0 {
-						t.Errorf("%s, %s: running unikernels: %v", name, caller, running)
+						t.Errorf("%s, %s: got running unikernels %v", name, caller, running)
 					}
 				}
 			}
@@ -191,7 +191,7 @@ func TestFormsThatWork(t *testing.T) {
 				works := status == http.StatusOK && strings.Contains(body, `"success":true`)
 				if refused := tt.want != "" && spool == ""; works == refused || refused &&
 					!strings.Contains(body, tt.want) {
-					t.Errorf("%s: %d %s", name, status, body)
+					t.Errorf("%s: got status %d: %s", name, status, body)
 				}
 			}
 			want := 7

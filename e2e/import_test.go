@@ -34,7 +34,7 @@ func TestImportAgain(t *testing.T) {
 	_, stderr, code := s.run("api-token", "import", record)
 	if code != 0 || !strings.Contains(stderr, `"gate": it is the gate's upstream token`) ||
 		!strings.Contains(stderr, "Imported 4 of 5 keys.") {
-		t.Fatalf("%d %s", code, stderr)
+		t.Fatalf("got exit code %d: %s", code, stderr)
 	}
 	stdout, stderr, _ := s.run("api-token", "list", "--output", "json")
 	var list []struct{ ID, Name string }
@@ -81,10 +81,10 @@ func TestImportAgain(t *testing.T) {
 			}
 		}
 		if got := status(tokens["kept"]); got != http.StatusOK {
-			t.Errorf("kept, %s: %d", when, got)
+			t.Errorf("the kept token, %s: got status %d", when, got)
 		}
 		if got := status(s.upstream); got != http.StatusUnauthorized {
-			t.Errorf("the gate's own token, %s: %d", when, got)
+			t.Errorf("the gate's own token, %s: got status %d", when, got)
 		}
 		if when == "in the same process" {
 			s.kill()

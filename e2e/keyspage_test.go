@@ -21,7 +21,7 @@ func (s *site) ownKey(t *testing.T, session, name string) string {
 	status, body := s.createOwnKey(t, s.backend.URL(), session, name)
 	var made struct{ Data struct{ Value string } }
 	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusOK || made.Data.Value == "" {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("got status %d: %s", status, body)
 	}
 	return made.Data.Value
 }
@@ -76,7 +76,7 @@ func TestKeysPage(t *testing.T) {
 	} {
 		status, header, body := curl(t, append(append(test.args, cookie...), s.url(test.path))...)
 		if status != test.status {
-			t.Errorf("%s: status %d, want %d: %s", name, status, test.status, body)
+			t.Errorf("%s: got status %d, want %d: %s", name, status, test.status, body)
 			continue
 		}
 		if status == http.StatusSeeOther {

@@ -66,7 +66,7 @@ func TestReloads(t *testing.T) {
 	s.eventually("the goroutines of old configurations have ended", func() bool { return s.goroutines() <= goroutines })
 	s.eventually("the files of old configurations are closed", func() bool { return s.openFiles() <= files })
 	if allowed, _ := s.usage(token); allowed != 55 {
-		t.Errorf("counted %d requests, want 55", allowed)
+		t.Errorf("the server counted %d requests, want 55", allowed)
 	}
 	s.checkLogs(token)
 }
@@ -131,7 +131,7 @@ func TestValidateWhileRunning(t *testing.T) {
 	if out, err := s.command("validate", "--config", s.path("Caddyfile")).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	t.Logf("validating took %v", time.Since(start))
+	t.Logf("validate took %v", time.Since(start))
 	s.expect(token, http.StatusOK)
 
 	fresh := strings.Replace(plainSite, "tokens.db", "never/made.db", 1)
@@ -140,7 +140,7 @@ func TestValidateWhileRunning(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if _, err := os.Stat(s.path("never")); err == nil {
-		t.Errorf("validating created the store")
+		t.Errorf("validate created the store")
 	}
 }
 
@@ -175,6 +175,6 @@ func TestStoreMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("the store has mode %v", info.Mode())
+		t.Errorf("got store mode %v", info.Mode())
 	}
 }

@@ -83,7 +83,7 @@ func TestLimits(t *testing.T) {
 		response("/api/unikernels", test.code, nil)
 	}
 	if allowed, denied := s.usage(token); allowed != 4 || denied != 10 {
-		t.Errorf("counted %d allowed, %d denied", allowed, denied)
+		t.Errorf("the server counted %d allowed, %d denied", allowed, denied)
 	}
 	if n := len(s.backend.Requests()); n != 4 {
 		t.Errorf("the backend saw %d requests", n)
@@ -162,7 +162,7 @@ func TestRateLimitIsExact(t *testing.T) {
 	begun := time.Now()
 	sent, answered := hammer(ctx, c, token, func(status int) {
 		if status != http.StatusTooManyRequests {
-			t.Errorf("status %d", status)
+			t.Errorf("got status %d", status)
 		}
 	})
 	took := time.Since(begun)
@@ -216,7 +216,7 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 		status, _, body := curl(t, append(args, s.url("/api/unikernels"))...)
 		switch {
 		case test.seen == "" && status != http.StatusOK:
-			t.Errorf("%s: %d %s", name, status, body)
+			t.Errorf("%s: got status %d: %s", name, status, body)
 		case test.seen != "" && (status != http.StatusForbidden || problem(t, body)["code"] != "ip_denied" ||
 			problem(t, body)["client_ip"] != test.seen):
 			t.Errorf("%s: %d %s, want ip_denied with client_ip %s", name, status, body, test.seen)

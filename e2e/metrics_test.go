@@ -27,7 +27,7 @@ func (c *caddy) scrape() map[string]float64 {
 			c.t.Fatalf("%s: %v", line, err)
 		}
 		if _, twice := samples[line[:at]]; twice {
-			c.t.Errorf("%s occurs twice", line[:at])
+			c.t.Errorf("the metrics contain %s twice", line[:at])
 		}
 		samples[line[:at]] = value
 	}
@@ -119,7 +119,7 @@ func TestMetrics(t *testing.T) {
 	}
 	// A list of tokens must also show a use immediately.
 	if allowed, denied := s.usage(token); allowed != uint64(want["ok"]+want["backend_redirect"]) || denied == 0 {
-		t.Errorf("listed %d allowed and %d denied", allowed, denied)
+		t.Errorf("the list shows %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
@@ -151,6 +151,6 @@ func TestTokenMetrics(t *testing.T) {
 	}
 	if status, _, body := curl(t,
 		append(bearer(revoked), c.url("/api/unikernels"))...); status != http.StatusUnauthorized {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 }

@@ -60,7 +60,7 @@ func TestMigrate(t *testing.T) {
 	}
 	for token, want := range map[string]int{old: 401, other: 200, key: 200} {
 		if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != want {
-			t.Errorf("status %d, want %d: %s", status, want, body)
+			t.Errorf("got status %d, want %d: %s", status, want, body)
 		}
 	}
 	// The web UI must still work.

@@ -45,7 +45,7 @@ http://users.test {
 	bound := s.mint(map[string]any{"scopes": []string{"plain:read"}, "allowed_ips": []string{"192.0.2.1"}})
 	adminKey := s.mint(map[string]any{"kind": "admin"})
 	if status, body := call(append(bearer(key), "http://gated.test/read")...); status != http.StatusOK {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("got status %d: %s", status, body)
 	}
 	_, body := call(append(bearer(bound), "http://gated.test/read")...)
 	var refusal map[string]any
@@ -57,11 +57,11 @@ http://users.test {
 		`{"name":"made","scopes":["plain:read"],"expires_in":"1d"}`}
 	if status, body := call(append(append(bearer(adminKey), create...),
 		"http://keys.test/api/v1/tokens")...); status != http.StatusCreated {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 	if status, body := call(append([]string{"-u", "alice:hiccup", "-H", "Sec-Fetch-Site: same-origin"},
 		append(create, "http://users.test/api/v1/tokens")...)...); status != http.StatusCreated {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("got status %d: %s", status, body)
 	}
 	for _, token := range []string{key, adminKey} {
 		var got map[string]any
@@ -105,7 +105,7 @@ http://users.test {
 		if entry.Message == "refused request" && entry.ClientIP != nil {
 			shown++
 			if *entry.ClientIP != "-" {
-				t.Errorf("client_ip is %q", *entry.ClientIP)
+				t.Errorf("got client_ip %q", *entry.ClientIP)
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func TestRefusals(t *testing.T) {
 			status, header, body := curl(t, append(test.args, s.url(test.path))...)
 			var problem map[string]any
 			if err := json.Unmarshal([]byte(body), &problem); err != nil {
-				t.Fatalf("status %d, body %q: %v", status, body, err)
+				t.Fatalf("got status %d and body %q: %v", status, body, err)
 			}
 			if status != test.status || problem["code"] != test.code {
 				t.Errorf("got %d %v, want %d %s", status, problem["code"], test.status, test.code)

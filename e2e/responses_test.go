@@ -89,13 +89,13 @@ func TestBackendResponses(t *testing.T) {
 	// The connection must still work and the counts must be right.
 	s.expect(token, http.StatusOK)
 	if allowed, denied := s.usage(token); allowed != 10 || denied != 0 {
-		t.Errorf("counted %d and %d, want 10 and 0", allowed, denied)
+		t.Errorf("the server counted %d allowed and %d denied, want 10 and 0", allowed, denied)
 	}
 
 	s.backend.Close()
 	s.expectProblem(t, token, "/api/unikernels", 502, "backend_unreachable")
 	if allowed, _ := s.usage(token); allowed != 11 {
-		t.Errorf("counted %d, want 11: an allowed request counts even if the backend is down", allowed)
+		t.Errorf("the server counted %d, want 11: an allowed request counts even if the backend is down", allowed)
 	}
 	s.checkLogs(token)
 }
@@ -125,7 +125,7 @@ func TestUpstreamCredential(t *testing.T) {
 	backend.RevokeToken(old)
 	_, members := s.expectProblem(t, token, "/api/unikernels", 502, "upstream_credential")
 	if members["token_id"] != tokenID(token) {
-		t.Errorf("token_id is %v", members["token_id"])
+		t.Errorf("got token_id %v", members["token_id"])
 	}
 	s.expectProblem(t, token, "/api/unikernel/destroy", 502, "upstream_credential", "-d", "{}")
 	if log := s.output.String(); !strings.Contains(log, `"account":"default"`) || !strings.Contains(log, `"since":`) {
@@ -162,7 +162,7 @@ func TestAccounts(t *testing.T) {
 	}
 	s.expectProblem(t, alice, "/api/unikernels", 502, "account_not_configured")
 	if _, denied := s.usage(alice); denied != 1 {
-		t.Errorf("counted %d denied requests, want 1", denied)
+		t.Errorf("the server counted %d denied requests, want 1", denied)
 	}
 }
 
@@ -232,7 +232,8 @@ func TestBrowserSessions(t *testing.T) {
 		status, _, _ := curl(t, append(test.args, s.url(test.path))...)
 		requests := s.backend.Requests()
 		if status != test.status || (len(requests) == 1) != test.passed {
-			t.Errorf("%s: status %d, want %d; the backend saw %d requests", name, status, test.status, len(requests))
+			t.Errorf("%s: got status %d, want %d; the backend saw %d requests", name, status, test.status,
+				len(requests))
 		}
 		for _, request := range requests {
 			authorization, cookies := request.Values("Authorization"), request.Values("Cookie")

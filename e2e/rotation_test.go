@@ -108,7 +108,7 @@ func TestRotation(t *testing.T) {
 
 	stdout, stderr, code := s.run("api-token", "rotate", id, "--grace", "6s")
 	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, stderr)
+		t.Fatalf("got exit code %d: %s", code, stderr)
 	}
 	current := strings.TrimSpace(stdout)
 	if tokenID(current) != id || current == old {
@@ -133,7 +133,7 @@ func TestRotation(t *testing.T) {
 	clients.passes(200)
 	clients.end()
 	if failed := clients.failures(); len(failed) > 0 {
-		t.Errorf("requests failed: %q", failed)
+		t.Errorf("some requests failed: %q", failed)
 	}
 	t.Logf("%d requests passed", clients.passed.Load())
 	s.checkBackend(old, current)
@@ -158,7 +158,7 @@ func TestChangeTakesEffect(t *testing.T) {
 				args = append(args, "--yes")
 			}
 			if _, stderr, code := s.run(args...); code != 0 {
-				t.Fatalf("%s: exit code %d: %s", verb, code, stderr)
+				t.Fatalf("%s: got exit code %d: %s", verb, code, stderr)
 			}
 			var wait sync.WaitGroup
 			for range 20 {
@@ -253,7 +253,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	cmd = s.command("api-token", "list", "--address", "127.0.0.1:1")
 	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 6 {
-		t.Errorf("without a running Caddy: exit code %d: %s", cmd.ProcessState.ExitCode(), out)
+		t.Errorf("without a running Caddy: got exit code %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 	s.checkLogs(token)
 }

@@ -195,7 +195,7 @@ func TestSlowBody(t *testing.T) {
 				}
 				if way != "deleted" {
 					if allowed, denied := a.usage(token); lost.want != "" && (allowed != 0 || denied != 1) {
-						t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+						t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 					}
 				}
 			})
@@ -244,7 +244,7 @@ func TestUploadEndsWithToken(t *testing.T) {
 					t.Errorf("the upload continued for %v", took)
 				}
 				if got.err == nil {
-					t.Errorf("the backend took it for a complete upload")
+					t.Errorf("the backend treated the upload as complete")
 				}
 				if response := <-request.response; response.String() != lost.want {
 					t.Errorf("got %v, want %s", response, lost.want)

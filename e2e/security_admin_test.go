@@ -296,7 +296,7 @@ func TestSecurityAdminSite(t *testing.T) {
 		response := wires[0].exchange(calling(trustHost, "GET", tokensURL, "", "Authorization: Basic YWRtaW46c2VjcmV0"),
 			1)[0]
 		if response.status != http.StatusOK {
-			t.Errorf("status %d: %s", response.status, shortened(response.body))
+			t.Errorf("got status %d: %s", response.status, shortened(response.body))
 		}
 	})
 	if seen := append(a.plain.requests(), a.mollymawk.requests()...); len(seen) > 0 {
@@ -318,7 +318,7 @@ func (a *testbed) attackAdmin(t *testing.T, w wire, k adminAttack) {
 func (a *testbed) checkAdminResponse(t *testing.T, response wireResponse, k adminAttack) {
 	t.Helper()
 	if !slices.Contains(k.status, response.status) {
-		t.Errorf("status %d (%v), want %v: %s", response.status, response.err, k.status, shortened(response.body))
+		t.Errorf("got status %d (%v), want %v: %s", response.status, response.err, k.status, shortened(response.body))
 	}
 	var problem struct{ Code string }
 	if k.code != "" {
@@ -331,11 +331,11 @@ func (a *testbed) checkAdminResponse(t *testing.T, response wireResponse, k admi
 	}
 	if response.status == http.StatusUnauthorized && k.code != "" &&
 		!strings.HasPrefix(response.header.Get("WWW-Authenticate"), "Bearer ") {
-		t.Errorf("WWW-Authenticate is %q", response.header.Get("WWW-Authenticate"))
+		t.Errorf("got WWW-Authenticate: %q", response.header.Get("WWW-Authenticate"))
 	}
 	for name := range response.header {
 		if strings.HasPrefix(name, "Access-Control-") {
-			t.Errorf("the response has %s", name)
+			t.Errorf("the response must not have the header %s", name)
 		}
 	}
 	if strings.EqualFold(response.header.Get("Connection"), "close") && !response.closed {
@@ -352,7 +352,7 @@ func (a *testbed) checkCreated(t *testing.T, response wireResponse, mark int) {
 	t.Helper()
 	var created struct{ ID, Token string }
 	if err := json.Unmarshal([]byte(response.body), &created); err != nil || response.status != http.StatusCreated {
-		t.Fatalf("status %d: %v", response.status, err)
+		t.Fatalf("got status %d: %v", response.status, err)
 	}
 	if strings.Count(response.text(), created.Token[17:49]) != 1 {
 		t.Errorf("the response contains the secret more than once")

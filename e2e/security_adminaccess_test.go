@@ -160,7 +160,8 @@ func TestSecurityAdminEarlyData(t *testing.T) {
 		request := calling(keysHost, "POST", victim+action, "", by("$M")...).expand(a.names.Replace)
 		responses := early.exchange(request, 2)
 		if responses[0].status != http.StatusTooEarly || responses[1].status != http.StatusOK {
-			t.Errorf("%s: %d, then %d; %v", action, responses[0].status, responses[1].status, responses[0].err)
+			t.Errorf("%s: got status %d, then %d, error %v", action, responses[0].status,
+				responses[1].status, responses[0].err)
 		}
 	}
 	// The client's Connection header can't remove a proxy's Early-Data header.

@@ -320,7 +320,7 @@ func (x *exchange) checkRefusal(t *testing.T, response wireResponse) {
 	challenge := response.header.Get("WWW-Authenticate")
 	if response.status == http.StatusUnauthorized {
 		if !strings.HasPrefix(challenge, `Bearer realm="`) {
-			t.Errorf("WWW-Authenticate is %q", challenge)
+			t.Errorf("got WWW-Authenticate: %q", challenge)
 		}
 		if got := response.header.Get("Vary"); got != "Authorization" {
 			t.Errorf("Vary is %q, want Authorization", got)
@@ -366,6 +366,6 @@ func (x *exchange) checkProblem(t *testing.T, response wireResponse, code string
 		t.Errorf("got body %+v, want code %s", problem, code)
 	}
 	if got := response.header.Get("Content-Type"); got != "application/problem+json" {
-		t.Errorf("Content-Type is %q", got)
+		t.Errorf("got Content-Type %q", got)
 	}
 }

@@ -28,14 +28,14 @@ func TestCrashingRequests(t *testing.T) {
 	for name, request := range requests {
 		status := s.raw(t, request)
 		if n := s.backend.Crashes(); n != crashes {
-			t.Errorf("%s: crashed the backend; status %d", name, status)
+			t.Errorf("%s: the request crashed the backend and got status %d", name, status)
 			crashes = n
 		}
 	}
 	if n, albatross := s.backend.Crashes(), s.backend.AlbatrossCrashes(); n != crashes || albatross != 0 {
 		t.Errorf("the backend crashed %d times, albatross %d times", n, albatross)
 	}
-	t.Logf("%d requests", len(requests))
+	t.Logf("sent %d requests", len(requests))
 	if list := s.backend.Unikernels("alice"); len(list) != 1 {
 		t.Errorf("got unikernels %+v, want 1", list)
 	}

@@ -89,7 +89,7 @@ func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusUnauthorized {
-			t.Errorf("status %d", response.StatusCode)
+			t.Errorf("got status %d", response.StatusCode)
 		}
 		if took <= promptly {
 			return open

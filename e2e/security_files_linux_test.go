@@ -49,7 +49,7 @@ func TestFileLimit(t *testing.T) {
 			case http.StatusBadGateway: // no file descriptor was left for the backend connection
 				refused.Add(1)
 			default:
-				t.Errorf("status %d", response.StatusCode)
+				t.Errorf("got status %d", response.StatusCode)
 			}
 		})
 	}
@@ -63,7 +63,8 @@ func TestFileLimit(t *testing.T) {
 	s.expect(token, http.StatusOK)
 	s.expect(s.token("--preset", "read"), http.StatusOK)
 	if allowed, denied := s.usage(token); allowed != ok.Load()+refused.Load()+1 || denied != 0 {
-		t.Errorf("counted %d allowed and %d denied requests, want %d", allowed, denied, ok.Load()+refused.Load()+1)
+		t.Errorf("the server counted %d allowed and %d denied requests, want %d", allowed, denied,
+			ok.Load()+refused.Load()+1)
 	}
 	s.checkBackend(token)
 	s.checkLogs(token)

@@ -148,13 +148,13 @@ func TestFloodOfGuesses(t *testing.T) {
 		t.Errorf("the heap grew by %d KiB", (heapNow-heap)>>10)
 	}
 	if residentNow > resident+32<<20 {
-		t.Errorf("Caddy grew by %d KiB", (residentNow-resident)>>10)
+		t.Errorf("Caddy's memory grew by %d KiB", (residentNow-resident)>>10)
 	}
 	if logged := s.logSince(mark); len(logged) > 10<<10 {
 		t.Errorf("Caddy logged %d bytes: %s", len(logged), logged[:2000])
 	}
 	if allowed, denied := s.usage(token); allowed != uint64(calls) || denied != 0 {
-		t.Errorf("counted %d and %d, want %d and 0", allowed, denied, calls)
+		t.Errorf("the server counted %d allowed and %d denied, want %d and 0", allowed, denied, calls)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestFirstStart(t *testing.T) {
 			args := append(credential, "-H", "Content-Type: application/json", "-d",
 				`{"name":"first","kind":"admin","expires_in":"1d"}`, s.url(path))
 			if status, _, body := curl(t, args...); status != http.StatusUnauthorized {
-				t.Errorf("%s with %s: status %d: %s", path, name, status, body)
+				t.Errorf("%s with %s: got status %d: %s", path, name, status, body)
 			}
 		}
 	}

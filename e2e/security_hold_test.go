@@ -42,7 +42,7 @@ func TestBodyTimeout(t *testing.T) {
 				t.Errorf("the backend saw %d requests", len(seen))
 			}
 			if allowed, denied := a.usage(token); allowed != 0 || denied != 2 {
-				t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+				t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 			}
 			// The timeout must end with the body and not affect later requests on the
 			// connection.
@@ -107,7 +107,7 @@ func TestMaxBuffered(t *testing.T) {
 		t.Errorf("the excess request got %v", response)
 	}
 	if allowed, denied := a.usage(token); allowed != 0 || denied != 1 {
-		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+		t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 	}
 	_ = held.body.Close()
 	if response := <-held.response; response.String() != "200" {
@@ -132,7 +132,7 @@ func TestMaxBuffered(t *testing.T) {
 	status, header, _ := curl(t, append(bearer(a.tokens["$C"]), "-H", "Host: "+gatedHost, "--data-binary",
 		"@"+a.write("part", part), "http://127.0.0.1:"+a.env["HTTP"]+"/plain/write")...)
 	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
-		t.Errorf("status %d, Retry-After %q", status, header.Get("Retry-After"))
+		t.Errorf("got status %d and Retry-After %q", status, header.Get("Retry-After"))
 	}
 	_ = held.body.Close()
 	<-held.response
@@ -265,7 +265,7 @@ func TestOuterBodyLimit(t *testing.T) {
 				args = append(args, "-H", "Transfer-Encoding: chunked")
 			}
 			if status, _, body := curl(t, args...); status != http.StatusRequestEntityTooLarge {
-				t.Errorf("%s, %s: status %d: %s", path, how, status, body)
+				t.Errorf("%s, %s: got status %d: %s", path, how, status, body)
 			}
 		}
 	}

@@ -225,10 +225,10 @@ func TestUploadIsStreamed(t *testing.T) {
 	}
 	_ = response.Body.Close()
 	if n := <-got; n != size || response.StatusCode != http.StatusOK {
-		t.Errorf("status %d, and the backend got %d bytes", response.StatusCode, n)
+		t.Errorf("got status %d, and the backend got %d bytes", response.StatusCode, n)
 	}
 	if grown := c.memory() - before; grown > size/4 {
-		t.Errorf("Caddy grew by %d MiB", grown>>20)
+		t.Errorf("Caddy's memory grew by %d MiB", grown>>20)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestUploadAborted(t *testing.T) {
 		t.Errorf("Caddy retried the upload")
 	}
 	if allowed, denied := c.usage(token); allowed != 1 || denied != 0 {
-		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+		t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
@@ -300,7 +300,7 @@ func TestRefusedUpload(t *testing.T) {
 	for range 10 { // whether a reset arrives before the response is random
 		status, header, body := curl(t, "-H", "Expect:", "--data-binary", "@"+file, c.url("/up"))
 		if status != http.StatusUnauthorized || !strings.Contains(body, "missing_token") {
-			t.Errorf("status %d: %v %s", status, header, body)
+			t.Errorf("got status %d: %v %s", status, header, body)
 		}
 	}
 }
@@ -334,7 +334,7 @@ func TestOldConfigurationFinishes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if allowed, denied := s.usage(token); allowed != 1 || denied != 0 {
-		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+		t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 	}
 	s.expect(token, http.StatusOK)
 	s.checkLogs(token, fresh)

@@ -34,7 +34,7 @@ func TestSecretInAnotherHeader(t *testing.T) {
 				"UPSTREAM": "backend-token", "KEY": key})
 			token := c.mint(map[string]any{"scopes": []string{"plain:read"}})
 			if status, _, body := curl(t, append(bearer(token), c.url("/read"))...); status != http.StatusOK {
-				t.Fatalf("status %d: %s", status, body)
+				t.Fatalf("got status %d: %s", status, body)
 			}
 			if sent := <-got; sent != key {
 				t.Errorf("the backend got %q", sent)

@@ -58,7 +58,7 @@ func TestAdminSocket(t *testing.T) {
 				t.Errorf("there are %d tokens, want %d", after, before)
 			}
 			if token := s.mint(map[string]any{"preset": "read"}); token == "" {
-				t.Errorf("Caddy's own user couldn't create a token")
+				t.Errorf("Caddy's own user can't create a token")
 			}
 		})
 	}
@@ -75,10 +75,10 @@ func TestFilesHoldNoSecret(t *testing.T) {
 	token, admin := s.token("--preset", "read"), s.token("--kind", "admin")
 	s.expect(token, http.StatusOK)
 	if status, _, body := curl(t, append(bearer(admin), s.url("/keys/api/v1/tokens"))...); status != http.StatusOK {
-		t.Fatalf("status %d: %s", status, body)
+		t.Fatalf("got status %d: %s", status, body)
 	}
 	if status, _, _ := curl(t, s.url("/api/unikernels?access_token="+token)); status != http.StatusBadRequest {
-		t.Errorf("status %d", status)
+		t.Errorf("got status %d", status)
 	}
 	stdout, stderr, code := s.run("api-token", "rotate", tokenID(token), "--grace", "1h")
 	if code != 0 {
@@ -119,7 +119,7 @@ func TestFilesHoldNoSecret(t *testing.T) {
 	}
 	for _, name := range []string{"tokens.db", "copy.db", "access.log", "autosave.json"} {
 		if !looked[name] {
-			t.Errorf("%s is missing among the files %v", name, looked)
+			t.Errorf("the files %[2]v don't include %[1]s", name, looked)
 		}
 	}
 	s.checkLogs(token, rotated, admin)

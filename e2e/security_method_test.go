@@ -210,7 +210,7 @@ func noCORS(t *testing.T, x *exchange) {
 	for _, response := range x.responses {
 		for name := range response.header {
 			if strings.HasPrefix(name, "Access-Control-") {
-				t.Errorf("the response has %s", name)
+				t.Errorf("the response must not have the header %s", name)
 			}
 		}
 	}

@@ -312,7 +312,7 @@ func TestRefusedReloads(t *testing.T) {
 	} {
 		for range 2 {
 			if err := s.reload(config); err == nil {
-				t.Errorf("%s: the configuration was accepted", name)
+				t.Errorf("%s: Caddy accepted the configuration", name)
 			}
 		}
 		s.expect(token, http.StatusOK)
@@ -368,7 +368,7 @@ func TestStartAndStop(t *testing.T) {
 	}
 	s.start(plainSite)
 	if allowed, denied := s.usage(token); allowed != rounds || denied != 0 {
-		t.Errorf("counted %d and %d, want %d and 0", allowed, denied, rounds)
+		t.Errorf("the server counted %d allowed and %d denied, want %d and 0", allowed, denied, rounds)
 	}
 }
 

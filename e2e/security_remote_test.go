@@ -60,7 +60,7 @@ func TestRemoteAdmin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, err := s.load(text); err != nil || status != http.StatusOK {
-		t.Fatalf("loading: %d, %v\n%s", status, err, s.output)
+		t.Fatalf("loading the configuration: got status %d, error %v\n%s", status, err, s.output)
 	}
 	client := func(certificates ...tls.Certificate) *http.Client {
 		return &http.Client{
@@ -113,7 +113,7 @@ func TestRemoteAdmin(t *testing.T) {
 	} {
 		status, body, err := call(client(reader), test.method, test.path)
 		if err != nil || status != test.want || !strings.Contains(body, test.has) {
-			t.Errorf("%s %s: status %d, %v, want %d: %s", test.method, test.path, status, err, test.want,
+			t.Errorf("%s %s: got status %d, %v, want %d: %s", test.method, test.path, status, err, test.want,
 				shortened(body))
 		}
 	}

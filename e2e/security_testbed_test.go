@@ -279,7 +279,7 @@ func (c *caddy) call(method, path string, body any, want int) string {
 	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != want {
-		c.t.Fatalf("%s %s: status %d, want %d: %v", method, path, response.StatusCode, want, err)
+		c.t.Fatalf("%s %s: got status %d, want %d: %v", method, path, response.StatusCode, want, err)
 	}
 	return string(content)
 }

@@ -133,7 +133,7 @@ func realAddress(token string) func(*testing.T, *exchange) {
 		}
 		x.decode(x.getAdmin("/api_tokens/v1/tokens/"+tokenID(x.tokens[token])), &object)
 		if object.LastUsedIP != "127.0.0.1" {
-			t.Errorf("the token was last used from %q", object.LastUsedIP)
+			t.Errorf("the token's last-used address is %q", object.LastUsedIP)
 		}
 	}
 }

@@ -108,7 +108,7 @@ http://127.0.0.1:{$HTTP} {
 				key := fmt.Sprint("key", n)
 				// Leave an idle connection for Caddy to reuse.
 				if status, _, body := curl(t, append(bearer(token), c.url("/kept"))...); status != 200 {
-					t.Fatalf("%d %s", status, body)
+					t.Fatalf("got status %d: %s", status, body)
 				}
 				status, _, _ := curl(t, "-X", method, "-H", credential, "-H", header+": "+key, c.url(path))
 				if got := backend.count(method + " " + path + " " + key); got != 1 || status != 502 {

@@ -107,7 +107,7 @@ func (s *site) openConsole(ctx context.Context, token string) *http.Response {
 		s.t.Fatal(err)
 	}
 	if response.StatusCode != http.StatusOK {
-		s.t.Fatalf("the console's status is %d", response.StatusCode)
+		s.t.Fatalf("got console status %d", response.StatusCode)
 	}
 	return response
 }

@@ -122,7 +122,7 @@ func TestSpoolFiles(t *testing.T) {
 		t.Errorf("the block contains %.10q", block)
 	}
 	if allowed, denied := s.usage(token); allowed != 1 || denied != 3 {
-		t.Errorf("counted %d allowed and %d denied requests", allowed, denied)
+		t.Errorf("the server counted %d allowed and %d denied requests", allowed, denied)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestSpoolFaults(t *testing.T) {
 	for name, caller := range callers {
 		refused(name+", full", caller, 5<<20, 503, "overloaded", "no space left on device")
 		if status, _, body := upload(caller, 1<<20); status != http.StatusOK {
-			t.Errorf("%s, with free space again: %d %s", name, status, body)
+			t.Errorf("%s, with free space again: got status %d: %s", name, status, body)
 		}
 	}
 	if err := os.Remove(spool); err != nil {
@@ -273,6 +273,6 @@ func TestSpooledCustomUpload(t *testing.T) {
 	seen := backend.requests()
 	if status != http.StatusOK || len(seen) != 1 || seen[0].body != body ||
 		seen[0].header.Get("Content-Type") != "multipart/form-data; boundary=b" {
-		t.Errorf("status %d, the backend saw %d requests", status, len(seen))
+		t.Errorf("got status %d, and the backend saw %d requests", status, len(seen))
 	}
 }

@@ -195,12 +195,12 @@ func TestStrayTokensInLogs(t *testing.T) {
 		}
 	}
 	if lines := strings.Count(string(file), `"http.log.access`); lines != sent {
-		t.Errorf("%d lines in the access log for %d requests", lines, sent)
+		t.Errorf("the access log has %d lines for %d requests", lines, sent)
 	}
 	for _, what := range []string{`"logger":"http.log.error`, `"level":"error","ts"`, "X-A", "REDACTED",
 		`"logger":"http.handlers.reverse_proxy`, "overloaded"} {
 		if !strings.Contains(log+string(file), what) {
-			t.Errorf("no line contains %s, so the test covers too little", what)
+			t.Errorf("no log line contains %s, so this test checks too little", what)
 		}
 	}
 }
@@ -265,7 +265,7 @@ http://127.0.0.1:{$HTTP} {
 			l.Request.ClientIP != "127.0.0.1" || l.Request.RemoteIP != "127.0.0.1" || l.Request.Host == "" ||
 			l.Request.Proto != "HTTP/1.1" || l.Request.Headers.Get("X-Junk") != "mmk_0123456789AB_…REDACTED" ||
 			l.Request.Headers.Get("User-Agent") != "agent" || l.Size == 0 {
-			t.Errorf("a line is incomplete: %s", text)
+			t.Errorf("an access log line is incomplete: %s", text)
 		}
 	}
 	if len(lines) != 3 || lines[0].Status != 200 || lines[0].UserID != tokenID(key) || lines[0].BytesRead != 5 ||

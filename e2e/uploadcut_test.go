@@ -134,7 +134,7 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 		response, _, total := run(-1)
 		ended()
 		if !strings.Contains(response, `"status":200`) {
-			t.Fatalf("%s, complete: %s", path, response)
+			t.Fatalf("%s, complete upload: got %s", path, response)
 		}
 		started := s.backend.Unikernels("alice")[0].Started
 		for i := range int64(10) {
@@ -142,7 +142,7 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 			response, name, _ := run(end)
 			ended()
 			if strings.Contains(response, `"status":200`) {
-				t.Errorf("%s, cut off at %d of %d bytes: %s", path, end, total, response)
+				t.Errorf("%s, cut off at %d of %d bytes: got response %s", path, end, total, response)
 			}
 			seen := s.backend.Requests()[before:]
 			if spooled && len(seen) != 0 {
@@ -155,7 +155,7 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 				}
 			}
 			if running := s.backend.Unikernels("alice"); len(running) != 1 || !running[0].Started.Equal(started) {
-				t.Fatalf("%s, cut off at %d of %d bytes: %v", path, end, total, running)
+				t.Fatalf("%s, cut off at %d of %d bytes: running unikernels are %v", path, end, total, running)
 			}
 			if block, ok := s.backend.Block("alice", "default", name); !ok || len(seen) == 0 &&
 				!bytes.Equal(block, old) {

@@ -108,7 +108,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	// A change must fail with an error, while requests succeed.
 	if _, stderr, code := c.run("api-token", "create", "--name", "x", "--scope", "test:allowed", "--expires-in",
 		"1d"); code != 6 || !strings.Contains(stderr, "store") {
-		t.Errorf("exit code %d: %s", code, stderr)
+		t.Errorf("got exit code %d: %s", code, stderr)
 	}
 	c.waitForLog(logAtRisk, 1) // the second start had no space for the journal
 	free()
@@ -121,7 +121,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	t.Logf("%d requests sent, %d answered, %d counted", last.sent, last.answered, last.counted)
 	c.stop()
 	if _, stderr, code := c.run("api-token", "check", c.env["STORE"]); code != 0 {
-		t.Errorf("exit code %d: %s", code, stderr)
+		t.Errorf("got exit code %d: %s", code, stderr)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestUsageSurvivesReloads(t *testing.T) {
 	config := c.getAdmin("/config/")
 	for i := range reloads {
 		if status, err := c.load([]byte(config)); err != nil || status != http.StatusOK {
-			t.Fatalf("reload %d: %d, %v", i, status, err)
+			t.Fatalf("reload %d: got status %d, error %v", i, status, err)
 		}
 	}
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)

@@ -88,7 +88,7 @@ func TestJournalOfAnotherUser(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(c.getAdmin("/api_tokens/v1/tokens/"+tokenID(token))), &shown); err != nil ||
 		shown.Count != 10 {
-		t.Errorf("counted %d, want 10: %v", shown.Count, err)
+		t.Errorf("the server counted %d, want 10: %v", shown.Count, err)
 	}
 	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 		if got := status(); got != want {

@@ -116,7 +116,7 @@ http://127.0.0.1:{$HTTPS} {
 			}
 			if response.StatusCode != http.StatusBadRequest ||
 				!strings.Contains(strings.ReplaceAll(string(body), `\"`, `"`), test.refused) {
-				t.Errorf("load: %d %s", response.StatusCode, body)
+				t.Errorf("loading the configuration: got status %d: %s", response.StatusCode, body)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
