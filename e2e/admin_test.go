@@ -67,7 +67,7 @@ func TestAdminSite(t *testing.T) {
 			"missing_token"},
 		"basic auth not configured": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
 		// The admin API sees the upstream credential and refuses it.
-		"user of a gate":        {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
+		"API token at a gate":   {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
 		"admin token at a gate": {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
 		"no CORS headers": {append(bearer(admin), "-H", "Origin: https://evil.example"),
 			"/keys/api/v1/tokens", 200, ""},

@@ -102,7 +102,7 @@ func TestDashboardAccessibility(t *testing.T) {
 func TestDashboardPictures(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
-	names := []string{"GitHub CI", "Release", "Backup at night", "Old server", "Monitoring"}
+	names := []string{"GitHub CI", "Release", "Nightly backup", "Old server", "Monitoring"}
 	var keys []string
 	for i, name := range names {
 		keys = append(keys, d.site.token("--name", name, "--preset", []string{"deploy", "read", "backup"}[i%3],

@@ -129,11 +129,11 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 
 	d.act("CI", "Edit key")
 	d.shows("Edit API key")
-	d.fill("Name", "CI of the shop")
+	d.fill("Name", "Shop CI")
 	d.press("Update key")
-	d.shows(`Updated "CI of the shop".`)
+	d.shows(`Updated "Shop CI".`)
 
-	d.act("CI of the shop", "Rotate")
+	d.act("Shop CI", "Rotate")
 	d.shows("Create a new secret for this key?", "This key was last used", "from 127.0.0.1")
 	d.press("Rotate key")
 	rotated := d.secret()
@@ -148,7 +148,7 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 	d.shows("Old secret last used", "by curl/")
 	d.open(d.url + "#keys")
 	d.shows("API keys (2)")
-	d.act("CI of the shop", "Rotate")
+	d.act("Shop CI", "Rotate")
 	d.shows("The secret from before the last rotation stops working immediately. Last used:", "from 127.0.0.1 by curl/")
 	d.press("Cancel")
 
@@ -156,12 +156,12 @@ func TestDashboardKeyLifecycle(t *testing.T) {
 		action, confirm, says string
 		status                int
 	}{
-		{"Disable", "Disable key", `Disabled "CI of the shop".`, http.StatusUnauthorized},
-		{"Enable", "", `Enabled "CI of the shop".`, http.StatusOK},
-		{"Revoke", "Revoke key", `Revoked "CI of the shop".`, http.StatusUnauthorized},
-		{"Delete", "Delete key", `Deleted "CI of the shop".`, http.StatusUnauthorized},
+		{"Disable", "Disable key", `Disabled "Shop CI".`, http.StatusUnauthorized},
+		{"Enable", "", `Enabled "Shop CI".`, http.StatusOK},
+		{"Revoke", "Revoke key", `Revoked "Shop CI".`, http.StatusUnauthorized},
+		{"Delete", "Delete key", `Deleted "Shop CI".`, http.StatusUnauthorized},
 	} {
-		d.act("CI of the shop", step.action)
+		d.act("Shop CI", step.action)
 		if step.confirm != "" {
 			d.shows("This key was last used")
 			d.press(step.confirm)
@@ -338,7 +338,7 @@ func TestDashboardManyKeys(t *testing.T) {
 		d.press("Name")
 		d.eventually("the order is by name", func() bool { return first() == "carol" })
 	})
-	timed("sorting by keyboard", "Page 1 of 201", func() {
+	timed("sorting with the keyboard", "Page 1 of 201", func() {
 		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has focus
 		d.eventually("the order is reversed", func() bool { return first() == "pipeline 10000" })
 	})

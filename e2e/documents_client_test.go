@@ -43,7 +43,7 @@ func TestClientPage(t *testing.T) {
 	out, err := s.bash(commands(t, "docs/client.md", nil,
 		change{"PRESENT-BUILD-UUID", "5b8a1f4e-3d2c-4f6a-8b1e-9c7d6e5f4a3b", "the page has no real build UUID"},
 		change{"NEW-BUILD-UUID", "6c9b2a5f-4e3d-4a7b-9c2f-0d8e7f6a5b4c", "the page has no real build UUID"},
-		change{"--max-time 60", "--max-time 2", "a console never ends by itself"},
+		change{"--max-time 60", "--max-time 2", "a console never ends on its own"},
 		change{console, console + " || [ $? = 28 ]", "curl exits with 28 on a timeout"},
 		change{again, "caddy api-token edit " + tokenID(token) + ` --rate-limit 1/10s
 curl -sS --fail -o /dev/null -H "Authorization: Bearer $MOLLYGATE_KEY" "$MOLLY/api/unikernels"

@@ -16,7 +16,7 @@ func TestContributorPage(t *testing.T) {
 	run := map[string]string{ // from a command without arguments to what runs it
 		"go run ./cmd/firstrun": "TestReadme",
 		"go build":              "TestMain, with another output directory",
-		"go run ./cmd/build":    "TestBuildShippedManifest of internal/xcaddybuild",
+		"go run ./cmd/build":    "TestBuildShippedManifest in internal/xcaddybuild",
 		"go run ./mollymawk/mollymawktest/cmd/mollymawktest": "this test",
 		"git tag":                 "nothing, because the tag would remain",
 		"scripts/release":         "nothing, because it takes minutes and every release runs it",

@@ -210,7 +210,7 @@ func newTokenBody(name string) map[string]any {
 
 // refusesChanges checks that changes fail with status 503, and that each response or Caddy's
 // log names the causes. Until the store is writable again, Caddy may refuse the token, because
-// nobody can know which of the changes the store contains.
+// Caddy can't know which of the changes the store contains.
 func (c *caddy) refusesChanges(token string, causes ...string) {
 	c.t.Helper()
 	id := tokenID(token)

@@ -35,7 +35,7 @@ func faultReload(f *fault) {
 			option("bearer_auth {\n",
 				"bearer_auth {\n\t\t\tfailure_limit 7 10m\n\t\t\tmax_body 3KiB\n\t\t\tbody_timeout 7s\n"),
 			http.StatusOK},
-		{"other options of the store",
+		{"different store options",
 			option("account default\n",
 				"account default\n\t\taccount other\n\t\tmax_lifetime 1y\n\t\taudit_retention 1y\n"), http.StatusOK},
 		{"access log", option("route {\n", "log\n\troute {\n"), http.StatusOK},

@@ -114,7 +114,7 @@ func faultRestore(f *fault) {
 			want = http.StatusUnauthorized
 		}
 		c.wantStatus("a token newer than the backup", newer, want)
-		c.wantStatus("a token of the backup", old, http.StatusOK)
+		c.wantStatus("a token from the backup", old, http.StatusOK)
 		made := c.token("--scope", "test:allowed")
 		c.stop()
 		c.start(countingSite)

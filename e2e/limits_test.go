@@ -192,19 +192,19 @@ func TestAllowedIPsBehindProxies(t *testing.T) {
 		token     string
 		seen      string // the refused address, or empty if the request is allowed
 	}{
-		"no proxy":           {plainSite, []string{"203.0.113.7"}, token, "127.0.0.1"},
-		"another header":     {proxies(strict), nil, token, "127.0.0.1"},
-		"by a proxy":         {proxies(strict), []string{"203.0.113.7"}, token, ""},
-		"IPv6":               {proxies(strict), []string{"2001:db8::7"}, token, ""},
-		"IPv6 outside":       {proxies(strict), []string{"2001:db9::7"}, token, "2001:db9::7"},
-		"forged":             {proxies(strict), []string{"203.0.113.7, 198.51.100.7"}, token, "198.51.100.7"},
-		"forged, two lines":  {proxies(strict), []string{"203.0.113.7", "198.51.100.7"}, token, "198.51.100.7"},
-		"two proxies":        {proxies(strict), []string{"198.51.100.7, 203.0.113.7, 10.1.2.3"}, token, ""},
-		"IPv4 in IPv6":       {proxies(strict), []string{"::ffff:203.0.113.7"}, token, ""},
-		"mapped range":       {proxies(strict), []string{"203.0.113.7"}, mapped, ""},
-		"mapped range, both": {proxies(strict), []string{"::ffff:203.0.113.7"}, mapped, ""},
-		"outside of it":      {proxies(strict), []string{"::ffff:203.0.114.7"}, mapped, "203.0.114.7"},
-		"no address":         {proxies(strict), []string{"203.0.113.7x"}, token, "127.0.0.1"},
+		"no proxy":             {plainSite, []string{"203.0.113.7"}, token, "127.0.0.1"},
+		"another header":       {proxies(strict), nil, token, "127.0.0.1"},
+		"through a proxy":      {proxies(strict), []string{"203.0.113.7"}, token, ""},
+		"IPv6":                 {proxies(strict), []string{"2001:db8::7"}, token, ""},
+		"IPv6 outside":         {proxies(strict), []string{"2001:db9::7"}, token, "2001:db9::7"},
+		"forged":               {proxies(strict), []string{"203.0.113.7, 198.51.100.7"}, token, "198.51.100.7"},
+		"forged, two lines":    {proxies(strict), []string{"203.0.113.7", "198.51.100.7"}, token, "198.51.100.7"},
+		"two proxies":          {proxies(strict), []string{"198.51.100.7, 203.0.113.7, 10.1.2.3"}, token, ""},
+		"IPv4 in IPv6":         {proxies(strict), []string{"::ffff:203.0.113.7"}, token, ""},
+		"mapped range":         {proxies(strict), []string{"203.0.113.7"}, mapped, ""},
+		"mapped range, both":   {proxies(strict), []string{"::ffff:203.0.113.7"}, mapped, ""},
+		"outside mapped range": {proxies(strict), []string{"::ffff:203.0.114.7"}, mapped, "203.0.114.7"},
+		"no address":           {proxies(strict), []string{"203.0.113.7x"}, token, "127.0.0.1"},
 	} {
 		if err := s.reload(test.site); err != nil {
 			t.Fatal(err)

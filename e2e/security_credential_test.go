@@ -6,7 +6,7 @@ import "strings"
 var credentialAttacks = []attack{
 	{name: "no credential", wireRequest: get("/plain/read"), want: refused(401, "missing_token")},
 	{name: "empty credential", wireRequest: get("/plain/read", "Authorization:"), want: refused(401, "missing_token")},
-	{name: "credential of spaces", wireRequest: get("/plain/read", "Authorization:  "),
+	{name: "credential of only spaces", wireRequest: get("/plain/read", "Authorization:  "),
 		want: refused(401, "missing_token")},
 	{name: "scheme alone", wireRequest: get("/plain/read", "Authorization: Bearer"),
 		want: refused(400, "invalid_request")},
@@ -24,7 +24,7 @@ var credentialAttacks = []attack{
 		want: refused(400, "invalid_request")},
 	{name: "empty credential and a token", wireRequest: get("/plain/read", "Authorization:", bearerLine("$R")),
 		want: refused(400, "invalid_request")},
-	{name: "two tokens, other case of the header", wireRequest: get("/plain/read", "authorization: Bearer $R",
+	{name: "two tokens, header names in different case", wireRequest: get("/plain/read", "authorization: Bearer $R",
 		"AUTHORIZATION: Bearer $C"), want: refused(400, "invalid_request")},
 	{name: "same token twice, untouched path", wireRequest: wireRequest{host: browserHost, target: "/style.css",
 		header: []string{bearerLine("$R"), bearerLine("$R")}}, want: refused(400, "invalid_request")},

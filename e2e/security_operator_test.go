@@ -93,7 +93,7 @@ var combinations = []combination{
 			{name: "template with the credential",
 				wireRequest: wireRequest{host: "templates.test", target: "/plain/read?answer=template",
 					header: by("$R")}, want: passed("$R"), then: bodyHas("rendered")},
-			{name: "template with the credential of an upload",
+			{name: "template with an upload's credential",
 				wireRequest: wireRequest{host: "templates.test", method: "POST",
 					target: "/plain/upload?answer=template", header: by("$C"), body: "hello"}, want: passed("$C"),
 				then: bodyHas("rendered")},

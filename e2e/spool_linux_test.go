@@ -20,7 +20,7 @@ const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\
 	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named +
 	"\"block_data\"; filename=\"vol.img\"\r\n\r\n"
 
-// formClient is an HTTP transport that sets the Content-Type, because send doesn't.
+// formClient is a transport that sets the Content-Type header, because send doesn't.
 type formClient struct{ http.RoundTripper }
 
 func (c formClient) RoundTrip(r *http.Request) (*http.Response, error) {
