@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// webSite also serves Mollymawk's own web pages.
+// webSite is a site that also serves Mollymawk's own web pages.
 var webSite = strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", `routes {$ROUTES:mollymawk}
 			browser_sessions molly_session
 			max_body 1KiB
@@ -101,7 +101,7 @@ func TestAnonymousBodies(t *testing.T) {
 				len(s.backend.Requests())-before)
 		}
 	}
-	// Only Mollymawk routes these targets to a listed path.
+	// Mollymawk, but not other servers, routes these targets to a listed path.
 	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download",
 		"//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download",
 		"http://127.0.0.1//api/block/%64ownload"} {

@@ -43,7 +43,7 @@ http://127.0.0.1:{$HTTP} {
 // busy.
 const browserTimeout = time.Minute
 
-// browser is a tab in Debian's Chromium.
+// browser is a Chromium tab.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
@@ -67,7 +67,7 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
-// newBrowser starts a browser with its own profile.
+// newBrowser starts a browser with a new profile.
 func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -215,7 +215,7 @@ func (b *browser) text() string {
 	return evaluate[string](b, `document.body?.innerText ?? ""`)
 }
 
-// shows waits until the page contains each text.
+// shows waits until the page contains all given texts.
 func (b *browser) shows(texts ...string) {
 	b.t.Helper()
 	for _, text := range texts {
@@ -238,7 +238,7 @@ func (b *browser) hides(text string) {
 // String implements fmt.Stringer for eventually.
 func (b *browser) String() string { return b.text() }
 
-// screenshots is the directory for screenshots; Git ignores it.
+// screenshots is the directory for screenshots, which Git ignores.
 const screenshots = "screenshots"
 
 // screenshot writes a screenshot of the whole page to the screenshots directory.

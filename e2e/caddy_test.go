@@ -23,7 +23,7 @@ import (
 	_ "github.com/mollygate/mollygate" // ties go test's result cache to the binary's sources
 )
 
-// binary is the Caddy under test, built from this tree.
+// binary is the path of the Caddy under test, built from this source tree.
 var binary string
 
 // raceFlag is the build flag that enables the race detector in the Caddy under test if the
@@ -300,7 +300,7 @@ func (c *caddy) getAdmin(path string) string {
 	return string(body)
 }
 
-// goroutines returns the number of goroutines in Caddy.
+// goroutines returns the number of Caddy's goroutines.
 func (c *caddy) goroutines() int {
 	c.t.Helper()
 	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/goroutine?debug=1"), "goroutine profile: total ")
@@ -369,7 +369,7 @@ func eventually(t *testing.T, what string, condition func() bool, note fmt.Strin
 	}
 }
 
-// accessLog returns the lines of the access log so far.
+// accessLog returns the access log lines written so far.
 func (c *caddy) accessLog() []accessLine {
 	var lines []accessLine
 	for text := range strings.Lines(c.output.String()) {

@@ -41,7 +41,7 @@ func TestCalls(t *testing.T) {
 			s.checkLogs(token)
 			if allowed, denied := s.usage(token); allowed == 0 || denied != 0 ||
 				int(allowed) != len(s.backend.Requests())-1 {
-				// Before the first download the gate probes the instance once.
+				// The gate probes the instance once before the first download.
 				t.Errorf("the server counted %d allowed and %d denied requests, the backend saw %d", allowed, denied,
 					len(s.backend.Requests()))
 			}
@@ -193,9 +193,9 @@ func TestConsole(t *testing.T) {
 			t.Fatalf("the console didn't send %q", want)
 		}
 	}
-	next("booted") // replayed
+	next("booted") // replayed by the backend
 	s.backend.Emit("alice", "default", "hello", "still here")
-	next("still here") // while the stream is open
+	next("still here") // sent while the stream is open
 
 	if _, stderr, code := s.run("api-token", "delete", tokenID(token), "--yes"); code != 0 {
 		t.Fatalf("deleting the token: %s", stderr)

@@ -19,10 +19,10 @@ func TestTokenInWrongOption(t *testing.T) {
 	t.Parallel()
 	const head = "{\n\tapi_tokens {\n\t\taccount default {\n\t\t\tupstream_token {$TOKEN}\n\t\t}\n" // 5 lines
 	global := func(lines string) string {
-		return head + lines + "\n\t}\n}\n:80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n" // in line 6
+		return head + lines + "\n\t}\n}\n:80 {\n\tbearer_auth {\n\t\troutes mollymawk\n\t}\n}\n" // on line 6
 	}
 	gate := func(lines string) string {
-		return head + "\t}\n}\n:80 {\n\tbearer_auth {\n\t\troutes mollymawk\n" + lines + "\n\t}\n}\n" // in line 11
+		return head + "\t}\n}\n:80 {\n\tbearer_auth {\n\t\troutes mollymawk\n" + lines + "\n\t}\n}\n" // on line 11
 	}
 	c := newCaddy(t, map[string]string{"TOKEN": misplaced})
 	for caddyfile, want := range map[string]string{

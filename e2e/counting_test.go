@@ -70,7 +70,7 @@ var beforeRoute = map[string]bool{"revoked_token": true, "expired_token": true}
 // counted holds a token, how clients use it, and the expected usage counts.
 type counted struct {
 	name, token string
-	// old is the previous secret after a rotation, or empty.
+	// old is the previous secret after a rotation, or empty if there was none.
 	old string
 	// paths are the paths that clients request. A path listed twice is requested twice as
 	// often.
@@ -200,7 +200,7 @@ func (n *counted) useFor(c *caddy, path string, transport http.RoundTripper, ran
 	sent.begun = time.Now()
 	response, err := transport.RoundTrip(request)
 	if tries == 0 {
-		return nil, err // nothing was sent
+		return nil, err // the client sent nothing
 	}
 	outcome := ""
 	if err == nil {
@@ -429,7 +429,7 @@ func (c *caddy) healthWarning() string {
 	return cmp.Or(health.Warning, health.Checks.Journal.Detail)
 }
 
-// waitForLog waits until the log contains text at least this many times.
+// waitForLog waits until the log contains text at least the given number of times.
 func (c *caddy) waitForLog(text string, times int) {
 	c.t.Helper()
 	c.eventually("the log says "+text, func() bool { return strings.Count(c.output.String(), text) >= times })
@@ -527,7 +527,7 @@ func (n *counted) compareQuota(c *caddy, random *rand.Rand) {
 		c.t.Fatal(err)
 	}
 	if today != time.Now().UTC().YearDay() {
-		return // a new period has begun
+		return // a new quota period has begun
 	}
 	limit := header.Get("RateLimit")
 	_, rest, _ := strings.Cut(limit, `"quota";r=`)

@@ -29,7 +29,7 @@ func TestContributorPage(t *testing.T) {
 		"go test ./tokenstore/bolt": "scripts/test, at a smaller size",
 		"go test -C e2e":            "scripts/test, at a smaller size",
 	}
-	var found []string // keys of run
+	var found []string // the keys of run found on the page
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {
 	next:
 		for line := range strings.Lines(b.text) {

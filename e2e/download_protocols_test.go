@@ -21,7 +21,7 @@ import (
 
 const downloadHost = "download.test"
 
-// downloadSite is a gate that all protocols can reach.
+// downloadSite is a gate that clients can reach over all protocols.
 const downloadSite = globals + "http://127.0.0.1:{$HTTP}, https://" + downloadHost + `:{$HTTPS} {
 	tls internal
 	log

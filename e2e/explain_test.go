@@ -44,7 +44,7 @@ http://second.test:{$HTTP} {
 func TestExplainIsTrue(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, twoGates, mollymawktest.Options{})
-	gates := map[string]string{"127.0.0.1": "127.0.0.1", "second.test": "second.test"} // by host
+	gates := map[string]string{"127.0.0.1": "127.0.0.1", "second.test": "second.test"} // keyed by host
 	tomorrow := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
 	tokens := map[string]string{
 		"all":        s.token("--scope", "*"),

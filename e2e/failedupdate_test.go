@@ -45,7 +45,7 @@ func TestFailedUpdate(t *testing.T) {
 	s.createUnikernel(t, token, "web")
 }
 
-// TestNoPolicy checks that a user without a policy can list but not create.
+// TestNoPolicy checks that a user without a policy can list unikernels but not create them.
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

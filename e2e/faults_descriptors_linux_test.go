@@ -65,7 +65,7 @@ func faultDescriptors(f *fault) {
 			}
 		}
 		stop := useMeanwhile(c, tokens, f.random.Uint64())
-		answeredMore(c, tokens, 1000) // all clients are connected
+		answeredMore(c, tokens, 1000) // by then, all clients are connected
 
 		limit := c.openFiles() + 4
 		c.limitFiles(limit)

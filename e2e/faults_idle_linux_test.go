@@ -19,7 +19,7 @@ func (f *fault) needFiles(n int) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		f.Fatal(err)
 	}
-	want := uint64(n + 2000) // other tests run at the same time
+	want := uint64(n + 2000) // leaves room for tests that run at the same time
 	if limit.Cur >= want && limit.Max >= want {
 		return
 	}

@@ -175,7 +175,7 @@ func (c *caddy) wantStatus(what, token string, want int) {
 	}
 }
 
-// tryAdmin calls the admin API and returns the status and the body.
+// tryAdmin calls the admin API and returns the response status and body.
 func (c *caddy) tryAdmin(client *http.Client, method, path string, body any) (status int, text string) {
 	c.t.Helper()
 	var reader io.Reader
@@ -203,7 +203,7 @@ func (c *caddy) tryAdmin(client *http.Client, method, path string, body any) (st
 	return response.StatusCode, string(content)
 }
 
-// newTokenBody returns the JSON of a new token for countingSite.
+// newTokenBody returns the JSON body that creates a token for countingSite.
 func newTokenBody(name string) map[string]any {
 	return map[string]any{"name": name, "scopes": []string{"test:allowed"}, "expires_in": "1d"}
 }

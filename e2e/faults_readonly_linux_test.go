@@ -116,7 +116,7 @@ func faultReadOnly(f *fault) {
 		stop()
 		c.stop()
 		c.start(countingSite)
-		checkUsage(c, tokens) // everything is saved
+		checkUsage(c, tokens) // all counts are saved
 
 		stop = useMeanwhile(c, tokens, f.random.Uint64())
 		unsaved := strings.Count(c.output.String(), logUnsaved)

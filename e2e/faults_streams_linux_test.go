@@ -100,7 +100,7 @@ func (b *streamBackend) open() int {
 	return len(b.conns)
 }
 
-// send sends a piece on all streams.
+// send sends a piece on every stream.
 func (b *streamBackend) send() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -152,7 +152,7 @@ func TestFormsThatWork(t *testing.T) {
 				caller []string
 				path   string
 				parts  []string
-				want   string // when spooled, if it differs from streamed
+				want   string // the outcome when spooled, if it differs from streamed
 			}{
 				"create, no defaults": {token, "unikernel/create",
 					[]string{instance, "unikernel_name=a", config, "binary=@" + image}, ""},

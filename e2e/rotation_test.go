@@ -23,7 +23,7 @@ type callers struct {
 	wait   sync.WaitGroup
 	secret atomic.Pointer[string]
 	passed atomic.Int64
-	// refused holds the first responses with a status other than 200.
+	// refused holds the first few responses with a status other than 200.
 	mu      sync.Mutex
 	refused []string
 }

@@ -25,7 +25,7 @@ type attack struct {
 	otherwise map[string][]verdict
 	// aliases sends the request to the port that admits header names with "_" and ".".
 	aliases bool
-	// then makes additional checks.
+	// then runs additional checks.
 	then func(t *testing.T, x *exchange)
 }
 
@@ -35,7 +35,7 @@ type exchange struct {
 	wire      wire
 	request   wireRequest
 	responses []wireResponse
-	// seen are the requests that the backend saw.
+	// seen holds the requests that the backend saw.
 	seen []seenRequest
 	// log contains what Caddy has logged since mark.
 	log  string
@@ -48,7 +48,7 @@ type outcome int
 const (
 	// The gate allows the request with a token.
 	passes outcome = iota
-	// The gate allows the request with a token, but it reaches no backend.
+	// The gate allows the request with a token, but the request doesn't reach a backend.
 	passesNowhere
 	// The gate passes the request through without a token.
 	passesUntouched
@@ -93,7 +93,7 @@ func answered(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passes, status: []int{status}, code: code, token: token}}
 }
 
-// answeredByNobody wants the gate to allow the request, but no backend to see it.
+// answeredByNobody wants the gate to allow the request, but the request to reach no backend.
 func answeredByNobody(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passesNowhere, status: []int{status}, code: code, token: token}}
 }
@@ -114,7 +114,7 @@ func refusedElsewhere(status int, token ...string) []verdict {
 	return []verdict{{outcome: isRefusedElsewhere, status: []int{status}, token: strings.Join(token, "")}}
 }
 
-// dropped wants the request never to reach the gate.
+// dropped wants the request not to reach the gate.
 func dropped(status ...int) []verdict { return []verdict{{outcome: isDropped, status: status}} }
 
 // broken wants the request to break off without doing harm.
@@ -298,7 +298,7 @@ func checkNoCookie(t *testing.T, response wireResponse) {
 	for _, part := range append(response.interim, response) {
 		for _, header := range []http.Header{part.header, part.trailer} {
 			for name, values := range header {
-				// a trailer can be announced but not sent
+				// a backend may announce a trailer without sending it
 				if len(values) > 0 && strings.HasPrefix(foldName(name), "set-cookie") {
 					t.Errorf("the client got %s: %q with status %d", name, values, part.status)
 				}

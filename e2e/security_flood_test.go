@@ -143,7 +143,7 @@ func TestFloodOfGuesses(t *testing.T) {
 	if calls == 0 {
 		t.Errorf("no client made a valid call")
 	}
-	// 10 bytes per guess would be 2 MB.
+	// Keeping 10 bytes per guess would add up to 2 MB.
 	if heapNow > heap+1<<20 {
 		t.Errorf("the heap grew by %d KiB", (heapNow-heap)>>10)
 	}

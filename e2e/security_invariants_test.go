@@ -145,7 +145,8 @@ func (x *exchange) checkIdentity(t *testing.T, seen seenRequest, token string) {
 			t.Errorf("the backend saw %s: %q", header, values)
 		}
 	}
-	if got := seen.header.Get("Accept-Encoding"); got != "" && got != "gzip" { // Caddy's proxy decodes gzip itself
+	// Caddy's proxy itself asks for gzip and decodes it.
+	if got := seen.header.Get("Accept-Encoding"); got != "" && got != "gzip" {
 		t.Errorf("the backend saw Accept-Encoding: %q", got)
 	}
 	checkClean(t, seen)

@@ -69,7 +69,7 @@ var combinations = []combination{
 		"\nheader_up X-Who {http.auth.user.name}\n}\n}",
 		attacks: []attack{{name: "odd name", wireRequest: wireRequest{host: "header-up.test", header: by("$W")},
 			want: passed("$W"), then: sawHeader("X-Who", "50% naïve {env.UPSTREAM}")}}},
-	// security.md recommends this where there are caches.
+	// security.md recommends this if there are caches.
 	{host: "private.test", body: "handle {\nGATE\nreverse_proxy {$PLAIN} {\nheader_down Cache-Control private\n}\n}",
 		attacks: []attack{
 			{name: "made private",

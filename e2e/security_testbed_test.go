@@ -26,7 +26,7 @@ type testbed struct {
 	// upstream is the upstream token of the account "default"; stale is an upstream token that
 	// no backend accepts.
 	upstream, stale string
-	// session is the cookie of a browser session at Mollymawk.
+	// session is the cookie of a browser session with Mollymawk.
 	session string
 	// tokens holds the tokens by their names in the tables (see mintAll).
 	tokens map[string]string
@@ -34,7 +34,7 @@ type testbed struct {
 	// client makes the victims' calls, and victims counts them.
 	client  *http.Client
 	victims int
-	// counted holds the counts after the last attack.
+	// counted holds the counts as of the last attack.
 	counted map[string]uses
 	// shown contains the log lines with secrets that the tests have already reported.
 	shown map[string]bool
@@ -85,8 +85,8 @@ const routeLines = `
 	max_upload 64KiB
 `
 
-// testbedHead contains the global options. The port ALIASES admits header names with "_" and
-// ".".
+// testbedHead contains the testbed's global options. The port {$ALIASES} admits header names
+// with "_" and ".".
 const testbedHead = `
 {
 	debug
@@ -232,7 +232,7 @@ func escapedName(name string) string { return "%(" + name + ")" }
 // escapedTwice returns a placeholder for a token with every byte escaped twice.
 func escapedTwice(name string) string { return "%%(" + name + ")" }
 
-// signToken appends the checksum that turns text into a token.
+// signToken appends a checksum to text, which turns the text into a well-formed token.
 func signToken(text string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	check := make([]byte, 6)
@@ -256,7 +256,7 @@ func (c *caddy) mint(fields map[string]any) string {
 	return created.Token
 }
 
-// call calls the admin API and returns the body of the response.
+// call calls the admin API and returns the response body.
 func (c *caddy) call(method, path string, body any, want int) string {
 	c.t.Helper()
 	var reader io.Reader
@@ -328,7 +328,7 @@ func (c *caddy) logMark() int {
 	return c.output.text.Len()
 }
 
-// logSince returns what has been logged since a mark.
+// logSince returns the log since a mark.
 func (c *caddy) logSince(mark int) string {
 	c.output.mu.Lock()
 	defer c.output.mu.Unlock()

@@ -36,7 +36,8 @@ func TestWaitingRequest(t *testing.T) {
 						"route POST /x plain:write\nroute DELETE /x plain:write")+
 					"reverse_proxy "+backend.addr()+" {\n"+proxy+"}\n}",
 				map[string]string{"UPSTREAM": "backend-token"})
-			// Only one request at a time reaches the backend, because all others wait for it.
+			// Only one request at a time reaches the backend, because the others wait for it
+			// to finish.
 			first := c.limited("plain:write")
 			holding := ask(t.Context(), t, http.MethodPost, c.url("/x?answer=held"), first)
 			c.eventually("the backend has received the first request",

@@ -138,7 +138,7 @@ func TestSpooledUploadEndsWithToken(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, formSite(tt.option), mollymawktest.Options{})
 			for way, lost := range withdrawals {
-				if lost.want == "" || way == "narrowed" { // narrowing uses a scope of the testbed
+				if lost.want == "" || way == "narrowed" { // narrowing requires a scope that only the testbed has
 					continue
 				}
 				token := s.limited("block:upload")

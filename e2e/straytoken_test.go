@@ -359,7 +359,7 @@ http://127.0.0.1:{$HTTP} {
 		{[]string{s.url("/read?t=" + stray)}, 400},
 		{good, 200},
 		{good, 200},
-		{good, 200}, // over the limit, but its token is valid
+		{good, 200}, // the address is over the limit, but the token is valid
 		{[]string{"-H", "X-Junk: " + stray, s.url("/read")}, 429},
 		{[]string{s.url("/read?t=" + stray)}, 400}, // error routes never see this refusal
 		{append(bearer(stray), s.url("/read")), 429},

@@ -114,7 +114,7 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 		args := append(append(credential, flags...), append(args, "-sS", "-H", "Expect:", "--max-time", "20")...)
 		paths++
 		n := 100 * paths
-		run := func(most int64) (response, block string, sent int64) { // to a new block
+		run := func(most int64) (response, block string, sent int64) { // uploads to a new block
 			n++
 			block = fmt.Sprint("vol", n)
 			s.backend.AddBlock("alice", "default", block, 1, old)

@@ -80,7 +80,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 	}
 	count()
 	free := fillDisk(t, disk)
-	// Use up the free space within the store's file, and make the records longer.
+	// Use up the free space in the store's file, and make the records longer.
 	for {
 		if _, _, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed",
 			"--expires-in", "1d"); code != 0 {

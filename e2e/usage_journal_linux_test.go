@@ -41,7 +41,7 @@ var journalDamage = map[string]struct {
 	}},
 }
 
-// flipBits flips a bit in every 16th non-zero byte, except at the beginning.
+// flipBits flips one bit in every 16th nonzero byte, except at the beginning of the file.
 func flipBits(path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {

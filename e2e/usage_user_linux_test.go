@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// nobody is an unprivileged user.
+// nobody is the ID of an unprivileged user.
 const nobody = 65534
 
 // TestJournalOfAnotherUser kills a Caddy, makes another user the owner of its store but not of

@@ -32,7 +32,7 @@ func (r seenRequest) String() string { return r.method + " " + r.target }
 // read after a request, so that a smuggled request shows up.
 type goBackend struct {
 	*httptest.Server
-	// responses are the handlers for requests with ?answer=name.
+	// responses holds the handlers for requests with ?answer=name.
 	responses map[string]http.HandlerFunc
 
 	mu   sync.Mutex
@@ -98,14 +98,14 @@ func (b *goBackend) upgrade(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(conn, buffer)
 }
 
-// requests returns the requests since the last call of forget, oldest first.
+// requests returns the requests since the last call to forget, oldest first.
 func (b *goBackend) requests() []seenRequest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]seenRequest(nil), b.seen...)
 }
 
-// input returns all bytes received since the last call of forget.
+// input returns all bytes received since the last call to forget.
 func (b *goBackend) input() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -188,7 +188,7 @@ func (b mollymawkBackend) input() string {
 
 func (b mollymawkBackend) forget() { b.Reset() }
 
-// recordingBackend is implemented by both backends.
+// recordingBackend is the interface that both backends implement.
 type recordingBackend interface {
 	requests() []seenRequest
 	input() string

@@ -26,7 +26,7 @@ type wireRequest struct {
 	header  []string
 	body    string
 	trailer []string
-	// chunked sends a body of undeclared length.
+	// chunked sends the body without declaring its length.
 	chunked bool
 	// unfinished omits the body and everything after it.
 	unfinished bool
@@ -67,7 +67,7 @@ func (r wireRequest) announces() bool {
 		r.hasHeader("Transfer-Encoding")
 }
 
-// fields returns the header fields for HTTP/2 and HTTP/3.
+// fields returns the request's header fields in HTTP/2 and HTTP/3.
 func (r wireRequest) fields(scheme string) [][2]string {
 	lines := r.pseudo
 	if lines == nil {
@@ -138,7 +138,7 @@ const closeTimeout = 5 * time.Second
 
 // wire is a protocol for talking to Caddy. Each exchange uses a new connection.
 type wire interface {
-	// String returns the name that test tables use.
+	// String returns the protocol's name in test tables.
 	String() string
 	// exchange sends a request and returns up to the given number of responses. Only HTTP/1
 	// can return more than one.
@@ -159,7 +159,7 @@ func clientTLS(host, protocol string, sessions tls.ClientSessionCache) *tls.Conf
 		InsecureSkipVerify: true}
 }
 
-// h1 is HTTP/1 without TLS.
+// h1 is plaintext HTTP/1.
 type h1 struct{ address string }
 
 func (h1) String() string { return "h1" }
