@@ -206,7 +206,7 @@ func TestFloodOfAdminGuesses(t *testing.T) {
 		t.Errorf("the admin got status %d: %s", status, body)
 	}
 	if n := strings.Count(s.output.String(), `"code":"too_many_failures"`); n < guesses-limit-forgiven {
-		t.Errorf("Caddy logged %d of %d refusals at the debug level, want all", n, guesses)
+		t.Errorf("Caddy logged only %d refusals of %d guesses at the debug level", n, guesses)
 	}
 	s.checkLogs(admin)
 }
