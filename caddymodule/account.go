@@ -16,22 +16,23 @@ import (
 
 // Account is a backend user on whose behalf tokens can act.
 type Account struct {
-	// The backend's own token for this user, which replaces the client's token. Without it,
+	// The backend's own token for this user. It replaces the client's token. If it isn't set,
 	// requests are forwarded without an `Authorization` header. Use a placeholder, such as
 	// `{env.UPSTREAM_TOKEN}` or `{file./run/secrets/alice}`, to keep the token out of the
 	// configuration. A placeholder that resolves to nothing is an error.
 	UpstreamToken string `json:"upstream_token,omitempty"`
 
-	// The scopes that tokens of this account can be granted: scopes such as `unikernel:list`,
-	// `unikernel:*` or `*`, or names of presets. The limit applies when a token is created,
-	// edited or imported; existing tokens keep their scopes. Default: all scopes.
+	// The scopes that can be granted to this account's tokens: scopes such as
+	// `unikernel:list`, `unikernel:*` or `*`, or preset names. The limit applies when a token
+	// is created, edited or imported; existing tokens keep their scopes. Default: all scopes.
 	MaxScopes []string `json:"max_scopes,omitempty"`
 
 	name    string
 	jsonErr error // from decoding the account's JSON
 	logger  *zap.Logger
 	current atomic.Pointer[upstreamCredential]
-	// refusedSince is when the backend started to refuse the token, in Unix seconds, or 0.
+	// refusedSince is the Unix time at which the backend started refusing the token, in
+	// seconds. It is 0 while the backend accepts the token.
 	refusedSince atomic.Int64
 }
 
@@ -52,8 +53,8 @@ func (a *Account) provision(name string, logger *zap.Logger) error {
 }
 
 // resolve returns the upstream token, or "" if none is configured. Its errors never include
-// any part of the configured value: even the text in a placeholder's braces or a file name may
-// be the token itself.
+// any part of the configured value, because even a file name or the text between a
+// placeholder's braces may be the token itself.
 func (a *Account) resolve() (string, error) {
 	if a.UpstreamToken == "" {
 		return "", nil
@@ -61,11 +62,11 @@ func (a *Account) resolve() (string, error) {
 	return resolveSecret(a.UpstreamToken)
 }
 
-// credential returns the credential to send requests with. Its fields are empty if the account
-// has no upstream token.
+// credential returns the credential for requests to the backend. Its fields are empty if the
+// account has no upstream token.
 func (a *Account) credential() *upstreamCredential { return a.current.Load() }
 
-// presents reports whether digest is the digest of the upstream token: the current one, or a
+// presents reports whether digest is the digest of the current upstream token, or of a
 // replacement that hasn't been loaded yet.
 func (a *Account) presents(digest token.Digest) bool {
 	tokens := []string{a.credential().token}
@@ -89,8 +90,8 @@ func newUpstreamCredential(token string) *upstreamCredential {
 	return &upstreamCredential{token, "Bearer " + token}
 }
 
-// refused records that the backend refused the token sent with a request. It resolves the
-// token again, because its source may have changed.
+// refused records that the backend refused the token in a request. It resolves the token
+// again, because the environment variable or file that contains it may have changed.
 func (a *Account) refused(sent string, now time.Time) {
 	a.refusedSince.CompareAndSwap(0, now.Unix())
 	a.logger.Error(
@@ -119,8 +120,8 @@ func (a *Account) accepted() {
 	}
 }
 
-// accountLabel returns the account's name for errors. It hides a long or unusual name, which
-// may be a misplaced token.
+// accountLabel returns the account's name for errors. It hides long or unusual names, because
+// they may be misplaced tokens.
 func accountLabel(name string) string {
 	if len(name) > maxShownName || !accountName.MatchString(name) {
 		return fmt.Sprintf("account (name of %d characters hidden, as it may be a token)",
@@ -129,15 +130,15 @@ func accountLabel(name string) string {
 	return "account " + name
 }
 
-// maxShownName is the maximum length, in bytes, of names shown in errors. Upstream tokens that
-// can't be guessed are longer.
+// maxShownName is the maximum length, in bytes, of names shown in errors. Any upstream token
+// that is hard to guess is longer than this.
 const maxShownName = 16
 
-// accountName matches names that need no quotes.
+// accountName matches names that don't need quotes.
 var accountName = regexp.MustCompile(`^[A-Za-z0-9._@-]+$`)
 
-// checkAccountName returns an error if name isn't a valid account name: names are sent in a
-// header and shown in lists.
+// checkAccountName returns an error if name isn't a valid account name. Names must be safe to
+// send in a header and to show in lists.
 func checkAccountName(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxAccountName || !utf8.ValidString(name) {
 		return fmt.Errorf("account: names must have 1 to %d characters", maxAccountName)

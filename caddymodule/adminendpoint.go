@@ -25,9 +25,9 @@ func init() {
 const EndpointMount = "/api_tokens/v1"
 
 // AdminEndpoint serves the admin API on Caddy's own admin endpoint, below `/api_tokens/v1/`.
-// Caddy controls access to the endpoint: a client that reaches it could replace the whole
-// configuration. If the endpoint listens on more than loopback or a unix socket, the API
-// refuses clients without a verified certificate.
+// Caddy controls access to this endpoint, where any client can replace the whole
+// configuration. If the endpoint listens on anything other than a loopback address or a unix
+// socket, the API refuses clients without a verified certificate.
 type AdminEndpoint struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -46,8 +46,8 @@ func (*AdminEndpoint) Routes() []caddy.AdminRoute {
 	}}
 }
 
-// serveEndpoint looks up the app for each request. After a rejected reload, Caddy serves the
-// routers of the rejected configuration while another configuration is running.
+// serveEndpoint looks up the app on every request, because after a rejected reload Caddy keeps
+// serving the rejected configuration's routers while another configuration is running.
 func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 	running, ok := runningConfig(r.Context(), caddy.ActiveContext)
 	if !ok {
@@ -72,13 +72,13 @@ func refuseEndpoint(w http.ResponseWriter, detail string) {
 	problem.Write(w, refusal.Problem())
 }
 
-// startPoll is how often runningConfig checks for a configuration: Caddy doesn't signal that
-// it has started.
+// startPoll is how often runningConfig checks for a configuration. It polls because Caddy
+// doesn't signal that it has started.
 const startPoll = 10 * time.Millisecond
 
-// runningConfig returns the context of the running configuration and reports whether there is
-// one. Caddy's admin endpoint serves before the first configuration runs, so runningConfig
-// waits for up to [storeWait], like requests at a gate.
+// runningConfig returns the running configuration's context and reports whether a
+// configuration is running. Caddy's admin endpoint serves before the first configuration runs,
+// so runningConfig waits up to [storeWait], as requests at a gate do.
 func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Context, bool) {
 	timeout, poll := time.NewTimer(storeWait), time.NewTicker(startPoll)
 	defer timeout.Stop()
@@ -100,8 +100,8 @@ func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Cont
 	}
 }
 
-// exposed reports whether a request arrived on an address that isn't local to this machine,
-// without a verified client certificate.
+// exposed reports whether a request without a verified client certificate arrived on an
+// address that isn't local to this machine.
 func exposed(r *http.Request) bool {
 	if verified(r.TLS) {
 		return false
@@ -138,11 +138,11 @@ func endpointActor(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 // endpointPath returns the path that the client requested on the endpoint.
 func endpointPath(r *http.Request) string { return EndpointMount + r.URL.EscapedPath() }
 
-// endpointLogger returns the logger of the running configuration for the endpoint, whose
-// router doesn't belong to any configuration.
+// endpointLogger returns the running configuration's logger, because the endpoint's router
+// doesn't belong to any configuration.
 func endpointLogger() *zap.Logger { return caddy.Log().Named("admin.api.api_tokens") }
 
-// peerAddress returns the address that a request came from, or "" for a unix socket.
+// peerAddress returns a request's remote address, or "" for a unix socket.
 func peerAddress(r *http.Request) string {
 	address, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -35,8 +35,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds a configuration's token store and its settings. The `bearer_auth` handlers check
-// tokens against the store; the admin API creates tokens in it.
+// App holds a configuration's token store and token settings. `bearer_auth` handlers check
+// tokens against the store, and the admin API creates tokens in it.
 type App struct {
 	// The token store: a module in the namespace `api_tokens.stores`. Default: `bbolt` with
 	// the file `mollygate/tokens.db` in Caddy's data directory.
@@ -50,7 +50,7 @@ type App struct {
 	// and years are calendar steps), or `unlimited`. Default: `2y`.
 	MaxLifetime string `json:"max_lifetime,omitempty"`
 
-	// How long before a token expires responses start to carry a warning, in the same format
+	// How long before a token's expiry responses start to carry a warning, in the same format
 	// as `max_lifetime`. The warning never starts before the last quarter of the token's
 	// lifetime. Default: `30d`.
 	WarnBefore string `json:"warn_before,omitempty"`
@@ -59,12 +59,12 @@ type App struct {
 	// keeps them permanently. Default: `2y`.
 	AuditRetention string `json:"audit_retention,omitempty"`
 
-	// How long the daily usage history of each token is kept, from `32d` to `10y`, in the same
+	// How long each token's daily usage history is kept, from `32d` to `10y`, in the same
 	// format as `max_lifetime`. Default: `400d`.
 	HistoryRetention string `json:"history_retention,omitempty"`
 
-	// The two-letter token prefixes. New tokens get the first; all are accepted. Default:
-	// `mm`.
+	// The two-letter token prefixes. New tokens use the first prefix; tokens with any of the
+	// prefixes are accepted. Default: `mm`.
 	Prefixes []string `json:"prefixes,omitempty"`
 
 	source     StoreModule
@@ -72,18 +72,18 @@ type App struct {
 	policy     token.Policy
 	warnBefore token.Lifetime
 	keepAudit  token.Lifetime
-	// keepHistory is in days.
+	// keepHistory is history_retention in days.
 	keepHistory int
 	logger      *zap.Logger
 	emitter     *eventEmitter
-	// stopped is set when another configuration has taken over or Caddy is exiting.
+	// stopped is set once another configuration has taken over or Caddy is exiting.
 	stopped atomic.Bool
 	// previous is the app that was running when this one started, or nil.
 	previous any
 	// spools are the spool_uploads directories of all gates.
 	spools []string
 
-	// gates are this configuration's gates, which are provisioned after the app.
+	// gates are this configuration's gates. Caddy provisions them after the app.
 	gates gates
 
 	// endpoint returns the admin API served on Caddy's own admin endpoint.
@@ -98,8 +98,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the settings and inspects the store's file. It neither locks nor creates
-// anything, because `caddy validate` also provisions modules.
+// Provision resolves the settings and inspects the store's file. It doesn't lock or create any
+// files, because `caddy validate` provisions modules too.
 func (a *App) Provision(ctx caddy.Context) error {
 	return a.redactConfigError(a.provision(ctx))
 }
@@ -224,8 +224,8 @@ func runningApp() any {
 	return app
 }
 
-// replaced reports whether another configuration has replaced this one. It is false for a
-// configuration that is still starting, and when Caddy itself is exiting.
+// replaced reports whether another configuration has replaced this one. It returns false while
+// the configuration is still starting and when Caddy itself is exiting.
 func (a *App) replaced() bool {
 	if caddy.Exiting() || caddy.ActiveContext().Context == nil {
 		return false
@@ -240,22 +240,23 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup releases the store. The last configuration that uses it closes it.
+// Cleanup releases the store. The store closes when the last configuration that uses it is
+// cleaned up.
 func (a *App) Cleanup() error {
-	err := a.store.release() // may emit events, which this configuration still handles
+	err := a.store.release() // may emit events that this configuration still handles
 	a.stopEvents()
 	return err
 }
 
-// Store returns the open store. While Caddy is starting, it waits up to [storeWait] for the
+// Store returns the open store. While Caddy is starting, Store waits up to [storeWait] for the
 // store to open.
 func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 	return a.store.get(ctx)
 }
 
-// account returns the configured account with this name, or nil. A request that outlives its
-// configuration gets the account of the running configuration, because an account or upstream
-// token of the old one may have been removed.
+// account returns the configured account with this name, or nil. For a request that outlives
+// its configuration, it returns the running configuration's account, because the account or
+// its upstream token may have been removed since.
 func (a *App) account(name string) *Account {
 	if a.stopped.Load() && !caddy.Exiting() {
 		running, ok := runningApp().(*App)
@@ -270,9 +271,9 @@ func (a *App) account(name string) *Account {
 // redactor returns a redactor that removes tokens from logs.
 func (a *App) redactor() redactor { return redactor{a.policy.Prefixes} }
 
-// adminConfig returns the configuration of the admin API for one mount point. The mount point
-// provides functions that authenticate the caller and return the path as the client sent it.
-// adminConfig must be called after all gates have been provisioned, so that it knows their
+// adminConfig returns the admin API's configuration for one mount point. The mount point
+// provides one function that authenticates callers and one that returns the path as the client
+// sent it. Call adminConfig only after all gates have been provisioned, because it needs their
 // routes.
 func (a *App) adminConfig(
 	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
@@ -281,7 +282,7 @@ func (a *App) adminConfig(
 ) admin.Config {
 	policy := a.policy
 	policy.Catalog = a.gates.catalog()
-	policy.MaxScopes, _ = a.maxScopes() // without gates no scope can be granted
+	policy.MaxScopes, _ = a.maxScopes() // without gates, no scopes can be granted
 	return admin.Config{
 		Store:           a.Store,
 		Policy:          policy,
@@ -304,7 +305,7 @@ func (a *App) isUpstreamToken(digest token.Digest) bool {
 	return false
 }
 
-// maxScopes returns the max_scopes of each account that sets it, and an error that names the
+// maxScopes returns the max_scopes of every account that sets it, and an error that names any
 // unknown scopes.
 func (a *App) maxScopes() (map[string]token.Grants, error) {
 	limits := make(map[string]token.Grants)

@@ -9,23 +9,23 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// authorization is a request's permission to be forwarded and to receive its response. The
-// store watches it while the request is in flight: a request may wait in a proxy for a
-// connection or for a backend that isn't busy, and must not reach the backend after its token
-// stops being valid. A request that the backend has received completely is allowed to finish.
+// authorization is a request's permission to be forwarded and to receive a response. The store
+// watches it while the request is in flight, because the request may wait in a proxy for a
+// connection or an idle backend, and must not reach the backend once its token is no longer
+// valid. A request that the backend has received completely may finish.
 type authorization struct {
 	exchange *exchange
 	watched  tokenstore.Watch
-	// attempt is the progress of the proxy's latest attempt to send the request.
+	// attempt is how far the proxy's latest attempt to send the request has progressed.
 	attempt atomic.Int32
-	// responded is set when the backend has begun its response, and ended when the
-	// authorization has ended. refusal is the reason for the latter.
+	// responded is set once the backend has begun its response. ended is set once the
+	// authorization has ended, and refusal is the reason.
 	responded atomic.Bool
 	ended     atomic.Bool
 	refusal   gate.Refusal
 }
 
-// The progress of an attempt to send a request. Transports that don't report it, such as
+// Progress of an attempt to send a request. Transports that don't report progress, such as
 // Caddy's FastCGI transport, stay at noAttempt.
 const (
 	noAttempt int32 = iota
@@ -34,7 +34,7 @@ const (
 	sentWhole
 )
 
-// watch starts watching the authorization of a request that is ready to be forwarded.
+// watch starts watching a request's authorization when the request is ready to be forwarded.
 func (a *authorization) watch(p *exchange) {
 	a.exchange = p
 	p.store.Watch(&a.watched, &p.Match, a)
@@ -64,17 +64,17 @@ func (a *authorization) End() {
 	}
 }
 
-// cut ends a request whose authorization has ended: with a refusal, or by aborting its
-// response if that has begun.
+// cut ends a request whose authorization has ended. It sends a refusal or, if the response has
+// begun, aborts the response.
 func (a *authorization) cut() {
 	if rw := &a.exchange.response; !rw.stop(&a.refusal, canceledError{errTokenEnded}) && rw.headerSent() {
 		rw.abort()
 	}
 }
 
-// responseStarted is called when the response begins, from the backend or to the client. If
-// the authorization has already ended, the store soon calls End again, which aborts the
-// response.
+// responseStarted is called when the backend begins its response or the gate begins to send
+// one to the client. If the authorization has already ended, the store soon calls End again,
+// and that call aborts the response.
 func (a *authorization) responseStarted() {
 	if !a.responded.Swap(true) && a.ended.Load() {
 		a.exchange.store.Watch(&a.watched, &a.exchange.Match, a)
@@ -82,9 +82,9 @@ func (a *authorization) responseStarted() {
 }
 
 // trace returns hooks that track a proxy's attempts to send the request. On each attempt,
-// GetConn stops a request whose authorization has ended, because the store notices an expiry a
-// little later. Any goroutine may call the hooks, so they only read the exchange and must not
-// block.
+// GetConn stops the request if its authorization has ended, because the store detects expiry
+// with a short delay. The hooks may be called from any goroutine, so they only read the
+// exchange and must not block.
 func (p *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn: func(string) {

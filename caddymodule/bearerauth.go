@@ -30,18 +30,18 @@ const (
 	defaultAnswerTimeout = 5 * time.Minute
 	defaultDetached      = 16
 
-	// refusalsByErrorRoutes is the value of Refusals that lets the site's error routes
-	// write refusal bodies.
+	// refusalsByErrorRoutes is the Refusals value that makes the site's error routes write
+	// refusal bodies.
 	refusalsByErrorRoutes = "handle_errors"
 )
 
-// BearerAuth is a gate: it passes requests with a valid API token to the handlers after it, on
-// routes that it knows, and refuses all others.
+// BearerAuth is a gate. It passes requests for known routes with a valid API token to the next
+// handlers and refuses all other requests.
 //
-// The next handlers receive a copy of the request, in which the upstream token of the token's
-// account replaces the client's token and the headers `X-Token-Id`, `X-Token-Name` and
-// `X-Token-Account` are set. The gate first removes the client's token from the original
-// request, so that neither token can appear in error routes, placeholders or logs.
+// The next handlers receive a copy of the request. In this copy, the account's upstream token
+// replaces the client's token, and the headers `X-Token-Id`, `X-Token-Name` and
+// `X-Token-Account` are set. The gate removes the client's token from the original request
+// beforehand, so neither token can appear in error routes, placeholders or logs.
 //
 // Later handlers can use these placeholders:
 //
@@ -51,7 +51,7 @@ const (
 // `{http.auth.user.name}` | The token's name
 // `{http.auth.user.account}` | The account that the token acts for
 // `{http.auth.user.scopes}` | The token's scopes, separated by spaces
-// `{http.auth.candidate.*}` | The same for a refused request, if its token is known
+// `{http.auth.candidate.*}` | The same values for a refused request whose token is known
 // `{http.bearer_auth.code}` | Why the request was refused.
 type BearerAuth struct {
 	// The name of a built-in route table for the backend.
@@ -61,17 +61,17 @@ type BearerAuth struct {
 	CustomRoutes []CustomRoute `json:"custom_routes,omitempty"`
 
 	// The cookie of the backend's browser sessions. If set, requests without a bearer token
-	// pass through to the backend unchanged. On the routes of the gate, this requires the
+	// pass through to the backend unchanged; on the gate's own routes, they must have this
 	// cookie. Default: none; every request needs a token.
 	BrowserSessions string `json:"browser_sessions,omitempty"`
 
 	// Where people create API keys for this gate: a URL, or a path that begins with /. With
-	// browser_sessions, browsers that request the backend's own API key page are redirected
-	// here, and calls that create backend keys are refused, because those keys don't work at
+	// browser_sessions, the gate redirects browsers from the backend's own API key page to
+	// this page and refuses calls that create backend keys, because backend keys don't work at
 	// this gate. Refusals include this URL. Default: none.
 	KeysPage string `json:"keys_page,omitempty"`
 
-	// The realm named in refusals. Default: the lower-case name of the backend in `routes`, or
+	// The realm named in refusals. Default: the backend's lower-case name from `routes`, or
 	// `api` without `routes`.
 	Realm string `json:"realm,omitempty"`
 
@@ -80,8 +80,9 @@ type BearerAuth struct {
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	// The maximum body size, in bytes, of a request without a token that matches none of the
-	// routes. The gate reads the body before it contacts the backend. -1 means no limit; such
-	// bodies are neither buffered nor checked. Default: 1 MiB with `routes`, otherwise -1.
+	// routes. The gate reads the body before it contacts the backend. -1 means no limit; these
+	// bodies are then neither buffered nor checked. Default: 1 MiB with `routes`, otherwise
+	// -1.
 	MaxAnonymousBody int64 `json:"max_anonymous_body,omitempty"`
 
 	// The maximum body size on an upload route, in bytes. The body is streamed. Default: 1
@@ -89,13 +90,13 @@ type BearerAuth struct {
 	MaxUpload int64 `json:"max_upload,omitempty"`
 
 	// A directory that stores uploads until they are complete. The gate contacts the backend
-	// only then, so the backend never sees an upload that the client aborts. Default: none;
-	// uploads are streamed.
+	// only after that, so the backend never sees an upload that the client aborts. Default:
+	// none; uploads are streamed.
 	SpoolUploads string `json:"spool_uploads,omitempty"`
 
 	// How long a body on an ordinary route may take to arrive, counted from the end of the
-	// request header. In a form, this applies to the part before the file. -1 means no limit
-	// other than Caddy's. Default: 1m.
+	// request header. In a form, this applies to the part before the file. -1 means that only
+	// Caddy's own limit applies. Default: 1m.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
 	// The maximum memory for buffered bodies of all requests in the process, in bytes; -1 for
@@ -103,24 +104,25 @@ type BearerAuth struct {
 	// MiB.
 	MaxBuffered int64 `json:"max_buffered,omitempty"`
 
-	// How many requests per token may continue after their clients have disconnected; -1 for
-	// no limit. GET requests never continue. Default: 16.
+	// How many of a token's requests may continue after their clients have disconnected; -1
+	// for no limit. GET requests never continue. Default: 16.
 	DetachedRequests int `json:"detached_requests,omitempty"`
 
 	// How long the backend may take to begin its response, counted from the end of the request
-	// body; -1 for no limit. Console and download have no limit. Default: 5m.
+	// body; -1 for no limit. Console streams and downloads have no limit. Default: 5m.
 	AnswerTimeout caddy.Duration `json:"answer_timeout,omitempty"`
 
 	// The only client headers that requests with a token carry to the backend, in addition to
-	// those required for the body and websockets. Default: all except those that the gate
+	// the headers that bodies and websockets require. Default: all except those that the gate
 	// removes.
 	RequestHeaders []string `json:"request_headers,omitempty"`
 
 	// How many invalid tokens a client address may present within a time window before its
-	// requests are throttled. Valid tokens from the address still work. Default: 100 in 1m.
+	// requests are throttled. Valid tokens from the address still work. Default: 100 per
+	// minute.
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
 
-	// `handle_errors` lets the site's error routes write refusal bodies, except if the URL
+	// `handle_errors` makes the site's error routes write refusal bodies, unless the URL
 	// contains a token, which no error route may pass on. By default, the gate writes them
 	// itself.
 	Refusals string `json:"refusals,omitempty"`
@@ -138,9 +140,10 @@ type CustomRoute struct {
 	Method string `json:"method"`
 	// The exact path; `*` matches one segment.
 	Path string `json:"path"`
-	// The scope that the token needs, as `resource:action`.
+	// The scope that a token needs for this route, as `resource:action`.
 	Scope string `json:"scope"`
-	// Whether the body may be as large as `max_upload` and is streamed.
+	// Whether the route accepts uploads: the body is streamed, and may be as large as
+	// `max_upload`.
 	Upload bool `json:"upload,omitempty"`
 	// Whether the connection may be upgraded to a websocket.
 	WebSocket bool `json:"websocket,omitempty"`
@@ -261,8 +264,8 @@ func (h *BearerAuth) setDefaults(backend string) {
 	}
 }
 
-// defaultAnonymousBody returns the default of max_anonymous_body: 1 MiB, or less if
-// max_buffered is small.
+// defaultAnonymousBody returns the default max_anonymous_body: 1 MiB, or less if max_buffered
+// is small.
 func (h *BearerAuth) defaultAnonymousBody() int64 {
 	switch {
 	case h.Routes == "":
@@ -273,7 +276,7 @@ func (h *BearerAuth) defaultAnonymousBody() int64 {
 	return defaultMaxBody
 }
 
-// table returns all routes of the gate.
+// table returns all of the gate's routes.
 func (h *BearerAuth) table() (gate.Table, error) {
 	var table gate.Table
 	if h.Routes != "" {
@@ -344,7 +347,7 @@ func validCookieName(name string) bool {
 	return httpguts.ValidHeaderFieldName(name) // both are tokens (RFC 6265 section 4.1.1)
 }
 
-// ServeHTTP refuses, redirects or forwards the request as the gate decides.
+// ServeHTTP refuses, redirects or forwards the request, depending on the gate's decision.
 func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	authorization, upgrade := gate.TakeHeaders(r.Header)
 	gate.RemoveSessionCookies(r.Header)
@@ -383,7 +386,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	return exchange.forward(w, r, next)
 }
 
-// facts collects the properties of the request that the gate decides on.
+// facts collects the request properties on which the gate bases its decision.
 func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens,
 	now time.Time) gate.Request {
 	facts := gate.Request{
@@ -407,7 +410,7 @@ func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade stri
 	return facts
 }
 
-// isNavigation reports whether the request is a browser navigating to a page.
+// isNavigation reports whether the request comes from a browser that is navigating to a page.
 func isNavigation(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return r.Method == http.MethodGet && mode == "navigate"

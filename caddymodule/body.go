@@ -16,13 +16,14 @@ import (
 
 var errBodyTooLarge = errors.New("the body is larger than the route allows")
 
-// hasBody reports whether a request has a body, as far as its header shows.
+// hasBody reports whether a request's header indicates a body.
 func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// readBody reads the body of an ordinary request, so that the backend sees either the whole
-// request or nothing. It returns a refusal if the body is too large, too slow or malformed.
+// readBody reads the body of an ordinary request, so that the backend receives either the
+// whole request or nothing. It returns a refusal if the body is too large, too slow or
+// malformed.
 func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer,
 	route *gate.Route) gate.Refusal {
 	defer h.limitReading(w)()
@@ -34,9 +35,9 @@ func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *body
 	return bodyRefusal(err)
 }
 
-// limitReading starts body_timeout and returns a function that stops it. Caddy's own limit
-// applies to each read. This one applies to the whole body: otherwise a client could send one
-// byte at a time for years.
+// limitReading starts body_timeout and returns a function that stops it. Unlike Caddy's own
+// limit, which applies to each read, body_timeout applies to the whole body. Otherwise, a
+// client could keep a request open for years by sending one byte at a time.
 func (h *BearerAuth) limitReading(w http.ResponseWriter) (end func()) {
 	timeout := time.Duration(h.BodyTimeout)
 	controller := http.NewResponseController(w)
@@ -93,18 +94,18 @@ func setCall(out *http.Request, call *gate.Call) {
 	}
 }
 
-// bodyBuffer holds a body in memory. It grows as data arrives, not by the announced length,
-// because announcing a length costs a client nothing.
+// bodyBuffer holds a body in memory. It grows as data arrives instead of reserving the
+// announced length, because a client can announce any length at no cost.
 type bodyBuffer struct {
 	bytes []byte
-	// budget is the maximum memory of all buffers in the process together, in bytes; negative
-	// means no limit.
+	// budget is the maximum total memory of all buffers in the process, in bytes; a negative
+	// budget means no limit.
 	budget int64
 	// taken is the memory reserved for this buffer, in bytes.
 	taken int64
 }
 
-// bufferedBytes is the memory reserved for all buffers of the process, in bytes.
+// bufferedBytes is the memory reserved for all buffers in the process, in bytes.
 var bufferedBytes atomic.Int64
 
 var errBuffersFull = errors.New("buffered bodies would exceed max_buffered")
@@ -119,7 +120,7 @@ func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
 	if declared >= 0 {
 		most = min(most, declared)
 	}
-	most++ // one more byte to detect whether the body continues
+	most++ // one more byte shows whether the body is too long
 	if !b.grow(min(firstBuffer, most)) {
 		return errBuffersFull
 	}
@@ -168,7 +169,7 @@ func (b *bodyBuffer) append(p []byte) bool {
 	return true
 }
 
-// take reserves more bytes of the budget and reports whether they were available.
+// take reserves more bytes from the budget and reports whether they were available.
 func (b *bodyBuffer) take(more int64) bool {
 	if total := bufferedBytes.Add(more); b.budget >= 0 && total > b.budget {
 		bufferedBytes.Add(-more)

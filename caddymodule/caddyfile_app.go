@@ -31,8 +31,8 @@ func init() {
 //		prefix       <letters...>
 //	}
 //
-// account may be repeated. Placeholders in upstream tokens and paths are replaced when the
-// configuration is loaded, not when the Caddyfile is adapted.
+// account may be repeated. Placeholders in upstream tokens and paths are resolved when Caddy
+// loads the configuration, not when it adapts the Caddyfile.
 func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 	d.Next() // the option's name
 	if previous != nil {
@@ -102,8 +102,8 @@ func (a *App) parseOption(d *caddyfile.Dispenser, option string) error {
 	return nil
 }
 
-// oneWord returns the error for an option that needs exactly one value. Caddy's own error
-// quotes the last value.
+// oneWord returns the error for an option that needs exactly one value. It replaces Caddy's
+// own error, which quotes the last value.
 func oneWord(d *caddyfile.Dispenser, option string) error {
 	return d.Errf("%s: must have exactly one value", option)
 }
@@ -131,7 +131,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// grantOrPreset matches "*", "resource:action", "resource:*" and the names of presets.
+// grantOrPreset matches "*", "resource:action", "resource:*" and preset names.
 var grantOrPreset = regexp.MustCompile(`^(\*|[a-z0-9._-]+(:(\*|[a-z0-9._-]+))?)$`)
 
 func (a *App) parseAccount(d *caddyfile.Dispenser) error {

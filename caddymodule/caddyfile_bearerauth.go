@@ -18,13 +18,13 @@ import (
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("bearer_auth", parseBearerAuth)
 	// bearer_auth runs before plugins such as rate_limit, which are ordered relative to
-	// basic_auth and whose keys may be {http.auth.user.id}.
+	// basic_auth and may use {http.auth.user.id} as a key.
 	httpcaddyfile.RegisterDirectiveOrder("bearer_auth", httpcaddyfile.After, "try_files")
 }
 
 func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if h.Option(appName) == nil {
-		h.Next() // so that the error has a line
+		h.Next() // gives the error a line number
 		return nil, h.WrapErr(errNoStoreOption)
 	}
 	handler := new(BearerAuth)
@@ -173,7 +173,8 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseOrOff parses the option's only value into *value. The value off becomes -1.
+// parseOrOff parses the option's only value and stores the result in *value. It stores -1 for
+// off.
 func parseOrOff[T int | int64 | caddy.Duration](d *caddyfile.Dispenser, option string, value *T,
 	parse func(text string) (T, error)) error {
 	var text string

@@ -18,11 +18,11 @@ func (e *redactedError) Error() string { return e.text }
 func (e *redactedError) Unwrap() error { return e.cause }
 
 // minRedacted is the minimum length, in bytes, of an upstream token that is removed from
-// errors. Shorter tokens can't be distinguished from other words.
+// errors. Shorter tokens can't be told apart from ordinary words.
 const minRedacted = 8
 
-// redactConfigError returns an error from loading the configuration without upstream tokens,
-// which may also appear in other options, such as the store's path.
+// redactConfigError removes upstream tokens from an error about loading the configuration.
+// They may appear in other options too, such as the store's path.
 func (a *App) redactConfigError(err error) error {
 	if err == nil {
 		return nil
@@ -32,7 +32,7 @@ func (a *App) redactConfigError(err error) error {
 		if account == nil {
 			continue
 		}
-		token, _ := account.resolve() // its error is reported elsewhere
+		token, _ := account.resolve() // other code reports its error
 		for _, secret := range []string{token, account.UpstreamToken} {
 			if len(secret) >= minRedacted {
 				text = gate.Redact(text, secret)
@@ -46,7 +46,7 @@ func (a *App) redactConfigError(err error) error {
 }
 
 // checkStoreModule returns an error if a store's configuration doesn't name a known module.
-// Caddy's own error quotes the name.
+// Without this check, Caddy's own error would quote the name.
 func checkStoreModule(raw json.RawMessage) error {
 	var store struct {
 		Module string `json:"module"`
@@ -60,7 +60,7 @@ func checkStoreModule(raw json.RawMessage) error {
 	return nil
 }
 
-// storeNamespace is the ID prefix of store modules.
+// storeNamespace is the prefix of store module IDs.
 const storeNamespace = "api_tokens.stores."
 
 func errUnknownStore(name string) error {

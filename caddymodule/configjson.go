@@ -13,14 +13,15 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// optionError is an error in a configuration's JSON. Its text doesn't include values.
+// optionError is an error in a configuration's JSON. Its text never includes configured
+// values.
 type optionError string
 
 func (e optionError) Error() string { return string(e) }
 
 // unmarshalOptions decodes a JSON object into the struct that options points to. Like Caddy,
-// it returns an error for unknown members and values of the wrong type. Unlike the errors of
-// encoding/json and caddy.ParseDuration, its errors quote nothing that may be a token.
+// it returns an error for unknown members and values of the wrong type. Unlike encoding/json
+// and caddy.ParseDuration, it never quotes anything in its errors that may be a token.
 func unmarshalOptions(data []byte, options any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
@@ -29,7 +30,7 @@ func unmarshalOptions(data []byte, options any) error {
 	fields, names := fieldsByOption(options)
 	seen := make(map[string]bool)
 	for member, value := range members {
-		name := strings.ToLower(member) // encoding/json also ignores letter case
+		name := strings.ToLower(member) // encoding/json ignores letter case too
 		field, ok := fields[name]
 		if !ok {
 			return optionError(fmt.Sprintf("unknown option %s; the options are %s", gate.ConfigWord(member),
@@ -50,7 +51,7 @@ func unmarshalOptions(data []byte, options any) error {
 	return nil
 }
 
-// fieldsByOption returns a struct's fields by their JSON names, and the sorted names.
+// fieldsByOption returns a struct's fields, keyed by JSON name, and the sorted names.
 func fieldsByOption(options any) (fields map[string]reflect.Value, names []string) {
 	fields = make(map[string]reflect.Value)
 	value := reflect.ValueOf(options).Elem()
@@ -88,7 +89,7 @@ func jsonKind(t reflect.Type) string {
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *App) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, a) }
 
-// UnmarshalJSON implements json.Unmarshaler. It stores a decoding error for provision, which
+// UnmarshalJSON implements json.Unmarshaler. It saves any decoding error for provision, which
 // knows the account's name.
 func (a *Account) UnmarshalJSON(data []byte) error {
 	a.jsonErr = unmarshalOptions(data, a)

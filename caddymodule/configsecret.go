@@ -12,16 +12,17 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// maxPlaceholderFile is how many bytes of a placeholder's file are read; Caddy has the same
-// limit.
+// maxPlaceholderFile is the maximum number of bytes to read from a placeholder's file. Caddy
+// uses the same limit.
 const maxPlaceholderFile = 1 << 20
 
 // bearerSyntax matches the b64token of RFC 6750, section 2.1.
 var bearerSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // resolveSecret replaces the placeholders in a configured bearer token. Its errors describe
-// the kind of problem and the fix, but contain no part of text or of the placeholders' values.
-// Caddy's own replacer includes placeholder names in its errors, and file names in its log.
+// the kind of problem and the fix, but never contain any part of text or of a placeholder's
+// value. Caddy's own replacer isn't used because it includes placeholder names in its errors
+// and logs file names.
 func resolveSecret(text string) (string, error) {
 	var cause error
 	replacer := caddy.NewEmptyReplacer()
@@ -44,7 +45,8 @@ func resolveSecret(text string) (string, error) {
 	return secret, nil
 }
 
-// placeholderValue returns the value of the placeholder {key}, which is never "".
+// placeholderValue returns the value of the placeholder {key}. It treats an empty value as an
+// error.
 func placeholderValue(key string) (string, error) {
 	if name, ok := strings.CutPrefix(key, "env."); ok {
 		value, set := os.LookupEnv(name)
@@ -67,7 +69,7 @@ func placeholderValue(key string) (string, error) {
 		"write {env.NAME} or {file./path}, or a token without braces")
 }
 
-// fileValue returns the content of a file without the final line break.
+// fileValue returns a file's content without the final line break.
 func fileValue(path string) (string, error) {
 	text, err := readSecretFile(path)
 	switch {

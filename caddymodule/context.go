@@ -11,31 +11,32 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// requestContext is the context of a forwarded request. Cancellation and tracing need
-// allocations, so they are set up lazily: proxies use them, but most other handlers don't.
+// requestContext is the context of a forwarded request. Cancellation and tracing require
+// allocations. Proxies use both, but most other handlers use neither, so they are set up
+// lazily.
 type requestContext struct {
 	exchange *exchange
 	parent   context.Context // the client's context, possibly without its cancellation
-	// client is the client's context if its cancellation doesn't cancel this one directly.
-	// token is the request's token, which limits how many such requests continue after their
-	// clients have disconnected.
+	// client is the client's context if canceling it doesn't directly cancel this context.
+	// token is the request's token, because the number of requests that continue after their
+	// clients have disconnected is limited per token.
 	client context.Context
 	token  token.ID
 
 	mu sync.Mutex
 	// cancelable is parent with cancellation, and traced is cancelable with the trace. Both
-	// are nil until first used.
+	// are nil until they are first used.
 	cancelable context.Context
 	traced     context.Context
 	cancel     context.CancelCauseFunc
 	closed     bool
-	// limit, if not 0, is the time allowed for the backend to begin its response. It has no
-	// effect on handlers that never use the context's cancellation.
+	// limit is how long the backend may take to begin its response, or 0 for no limit. It has
+	// no effect on handlers that never use the context's cancellation.
 	limit time.Duration
 	timer *time.Timer
-	// stopWatching stops watching the client's context. gone is set when the client has
-	// disconnected. release frees the slot that a request takes to continue without its
-	// client.
+	// stopWatching stops watching the client's context. gone is set once the client has
+	// disconnected. release frees the slot that the request occupies while it continues
+	// without its client.
 	stopWatching func() bool
 	gone         bool
 	release      func()
@@ -50,8 +51,8 @@ func (c *requestContext) Done() <-chan struct{} { return c.withCancel().Done() }
 // Err implements context.Context.
 func (c *requestContext) Err() error { return c.withCancel().Err() }
 
-// Value implements context.Context. Every handler looks up Caddy's own keys, which need
-// neither the trace nor the cancelable context.
+// Value implements context.Context. Every handler looks up Caddy's own keys, and those lookups
+// need neither the trace nor the cancelable context.
 func (c *requestContext) Value(key any) any {
 	if _, ok := key.(caddy.CtxKey); ok {
 		return c.parent.Value(key)
@@ -79,7 +80,7 @@ func (c *requestContext) withCancel() context.Context {
 }
 
 // withTrace returns the cancelable context with the trace that checks the authorization. The
-// trace is added to those of earlier handlers.
+// trace is added to any that earlier handlers have set.
 func (c *requestContext) withTrace() context.Context {
 	cancelable := c.withCancel()
 	c.mu.Lock()
@@ -90,7 +91,7 @@ func (c *requestContext) withTrace() context.Context {
 	return c.traced
 }
 
-// clientGone is called when the client disconnects from a request whose context outlives it.
+// clientGone is called when the client disconnects, if the request may continue without it.
 func (c *requestContext) clientGone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,8 +107,8 @@ func (c *requestContext) wroteRequest() {
 }
 
 // detach decides whether a request continues after its client has disconnected. An upload that
-// hasn't been sent completely ends by itself, when reading its body fails. The caller must
-// hold c.mu.
+// hasn't been sent completely needs no cancellation: it ends when reading its body fails. The
+// caller must hold c.mu.
 func (c *requestContext) detach() {
 	if c.closed || !c.gone || c.release != nil || c.exchange.upload != nil &&
 		c.exchange.auth.attempt.Load() != sentWhole {
@@ -124,7 +125,7 @@ func (c *requestContext) end(cause error) {
 	c.cancel(cause)
 }
 
-// limitResponse starts the timeout for the backend to begin its response.
+// limitResponse starts the response timeout.
 func (c *requestContext) limitResponse(limit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +142,7 @@ func (c *requestContext) startTimer() {
 	}
 }
 
-// close cancels the context after the request, even if a handler still uses it.
+// close cancels the context at the end of the request, even if a handler still uses it.
 func (c *requestContext) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

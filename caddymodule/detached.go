@@ -6,17 +6,17 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// detachedRequests counts, for each token, the requests that continue after their clients have
-// disconnected. Without a limit, a client that disconnects immediately after each request
-// could tie up a backend connection with each. The zero value is ready to use. Its methods are
-// safe for concurrent use.
+// detachedRequests counts, per token, the requests that continue after their clients have
+// disconnected. Without a limit, a client could tie up one backend connection after another by
+// disconnecting immediately after each request. The zero value is ready to use. Its methods
+// are safe for concurrent use.
 type detachedRequests struct {
 	mu      sync.Mutex
 	byToken map[token.ID]int
 }
 
-// take adds a request of the token and returns a function that removes it. It returns nil if
-// the token already has limit requests; a negative limit means no limit.
+// take adds one of the token's requests and returns a function that removes it. If the token
+// already has limit requests, take returns nil. A negative limit means no limit.
 func (d *detachedRequests) take(id token.ID, limit int) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,6 +1,7 @@
-// Package caddymodule provides Mollygate's Caddy modules and Caddyfile directives. It only
-// translates configuration, requests and responses: package gate decides what happens to a
-// request, package tokenstore defines tokens, and package admin implements the admin API.
+// Package caddymodule provides Mollygate's Caddy modules and Caddyfile directives. It
+// translates between Caddy's configuration, requests and responses and Mollygate's other
+// packages: gate decides how to handle a request, tokenstore defines tokens, and admin
+// implements the admin API.
 //
 //	module                         Caddyfile                     file
 //	api_tokens                     { api_tokens { … } }          app.go
@@ -9,12 +10,12 @@
 //	http.handlers.api_tokens_admin api_tokens_admin              siteadmin.go
 //	admin.api.api_tokens           (on Caddy's admin endpoint)   adminendpoint.go
 //
-// The command line is in package command.
+// Package command provides the command line.
 //
 // # Lifetime of the store
 //
-// The app inspects the store's file when it is provisioned and opens it when it starts, unless
-// this process already has it open. Configurations before and after a reload share the open
-// store, which is identified by its canonical path. The last configuration to be cleaned up
-// closes it.
+// The app inspects the store's file during provisioning and opens the store on start, unless
+// this process already has it open. During a reload, the old and the new configuration share
+// the open store, which is identified by its canonical path. The store closes when the last
+// configuration that uses it is cleaned up.
 package caddymodule

@@ -12,16 +12,17 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// eventQueueLength is the maximum number of events waiting for their handlers. Events beyond
-// it are dropped, because the code that emits them must not block.
+// eventQueueLength is the maximum number of queued events. When the queue is full, new events
+// are dropped, because the code that emits them must not block.
 const eventQueueLength = 10_000
 
-// eventQueue passes a store's events to Caddy's events app, one at a time, in its own
-// goroutine, because event handlers may be slow.
+// eventQueue passes a store's events to Caddy's events app one at a time. It does this in its
+// own goroutine, because event handlers may be slow.
 type eventQueue struct {
 	waiting     chan tokenstore.Event
 	stop, ended chan struct{}
-	// emitter is the newest configuration's emitter, or nil between two configurations.
+	// emitter is the newest configuration's emitter. It is nil while no configuration handles
+	// events.
 	emitter atomic.Pointer[eventEmitter]
 	lost    atomic.Uint64
 }
@@ -60,7 +61,7 @@ func (q *eventQueue) run() {
 	}
 }
 
-// add queues an event; it implements the Events function of [tokenstore.Options].
+// add queues an event. It is the Events function in [tokenstore.Options].
 func (q *eventQueue) add(e tokenstore.Event) {
 	select {
 	case q.waiting <- e:
@@ -86,8 +87,8 @@ func (q *eventQueue) emit(e tokenstore.Event) {
 	emitter.events.Emit(emitter.ctx, "token."+string(e.Kind), eventData(e))
 }
 
-// eventData returns the event's data for handlers, in the form of the audit log, without
-// secrets.
+// eventData returns the event data that handlers receive. It has the audit log's format and
+// contains no secrets.
 func eventData(e tokenstore.Event) map[string]any {
 	data := map[string]any{
 		"time": e.Time.UTC().Format(time.RFC3339),

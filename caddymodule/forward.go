@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// exchange is an allowed request on its way to the backend. Everything it needs is in one
-// allocation.
+// exchange is an allowed request that is being forwarded to the backend. It holds all state
+// for the request in a single allocation.
 type exchange struct {
 	handler *BearerAuth
 	store   *tokenstore.Store
@@ -28,11 +28,12 @@ type exchange struct {
 
 	account  *Account
 	upstream *upstreamCredential
-	// counted is set when the metrics have counted the request's outcome.
+	// counted is set once the metrics include the request's outcome.
 	counted bool
 
-	// body holds the body of an ordinary route, and call is the request made from it. upload
-	// is the body of an upload route, or nil, and spool stores it, or is nil.
+	// On an ordinary route, body is the request body, and call is the backend request built
+	// from it. On an upload route, upload is the request body, and spool, if not nil, stores
+	// it on disk.
 	body   bodyBuffer
 	call   gate.Call
 	upload *upload
@@ -41,14 +42,14 @@ type exchange struct {
 	context  requestContext
 	response responseWriter
 	auth     authorization
-	// out is the forwarded request. url is its URL, and values has room for a few header
-	// values.
+	// out is the forwarded request, and url is its URL. values provides space for a few header
+	// values without another allocation.
 	out    http.Request
 	url    url.URL
 	values [8]string
 }
 
-// The reasons for which the gate cancels a request's context.
+// Reasons why the gate cancels a request's context.
 var (
 	errResponseTimeout = errors.New("the backend did not begin its response in time")
 	errTokenEnded      = errors.New("the token is no longer valid")
@@ -56,18 +57,19 @@ var (
 		"the client disconnected, and its token already has the maximum of detached_requests")
 )
 
-// canceledError is a cancellation cause for which the backend isn't at fault. Caddy's proxy
-// treats it as a cancellation by the client: it neither retries nor counts a failure.
-// Otherwise clients could make the proxy mark the backend as down for everyone.
+// canceledError is the cause of a cancellation that isn't the backend's fault. Caddy's proxy
+// treats it like a cancellation by the client: it neither retries the request nor counts a
+// failure. Otherwise, clients could make the proxy mark the backend as down for everyone.
 type canceledError struct{ error }
 
-// Is makes errors.Is report a match with context.Canceled, which Caddy's proxy checks for.
+// Is makes the error match context.Canceled, which Caddy's proxy checks for.
 func (canceledError) Is(target error) bool { return target == context.Canceled }
 
 // Unwrap returns the underlying error.
 func (e canceledError) Unwrap() error { return e.error }
 
-// forward passes an allowed request to the next handlers and their response to the client.
+// forward passes an allowed request to the next handlers, and passes their response to the
+// client.
 func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
@@ -113,9 +115,9 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 	return p.response.finish(p.send(next, out))
 }
 
-// send passes the request to the next handlers. If the call needs a probe, it sends that
-// first. If the response's form is known, it makes sure that the client notices a truncated
-// response.
+// send passes the request to the next handlers. If the call needs a probe, send makes the
+// probe first. If the response format is known, send ensures that the client can detect a
+// truncated response.
 func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
 	if ask := p.call.Probe; ask != nil {
 		refusal, err := p.handler.probe(next, out, ask, true, p.now)
@@ -140,15 +142,15 @@ func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
 
 var errProbeRefused = errors.New("a probe showed that the call would harm the backend")
 
-// recheck checks the request against the current state of the token.
+// recheck checks the request against the token's current state.
 func (p *exchange) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
 }
 
-// copyRequest returns a copy of the request for the next handlers. Their changes to it don't
-// show in error routes and logs, and it lacks everything that the client must not send to the
-// backend.
+// copyRequest returns a copy of the request for the next handlers. Changes that they make to
+// the copy don't affect error routes and logs, and the copy lacks everything that the client
+// must not send to the backend.
 func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
@@ -162,8 +164,8 @@ func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	return out
 }
 
-// startResponseTimeout starts the timeout for the backend to begin its response. The reader of
-// the request body calls it at the end of the body.
+// startResponseTimeout starts the response timeout. The request body's reader calls it at the
+// end of the body.
 func (p *exchange) startResponseTimeout() {
 	limit := time.Duration(p.handler.AnswerTimeout)
 	if limit > 0 && !p.Route.Stream {
@@ -171,7 +173,7 @@ func (p *exchange) startResponseTimeout() {
 	}
 }
 
-// close releases the request's resources.
+// close releases the exchange's resources.
 func (p *exchange) close() {
 	p.auth.watched.Stop()
 	p.response.close()
@@ -180,7 +182,7 @@ func (p *exchange) close() {
 	p.countPassed() // if there was no response
 }
 
-// refuseUncontacted refuses a request before the backend has seen any of it.
+// refuseUncontacted refuses a request before any part of it has reached the backend.
 func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	p.store.CountDenied(p.Match, p.now, p.Scope(), string(refusal.Code))
 	p.Release()
@@ -189,7 +191,8 @@ func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, ref
 	return p.handler.refuse(w, r, refusal)
 }
 
-// countPassed counts the request as passed when its response begins, or ends without one.
+// countPassed counts the request as passed. It is called when the response begins, or when the
+// request ends without a response.
 func (p *exchange) countPassed() {
 	if !p.counted {
 		p.counted = true
@@ -197,10 +200,10 @@ func (p *exchange) countPassed() {
 	}
 }
 
-// beginContext decides what happens to a request whose client disconnects. GET requests,
-// streams and websockets end, because nobody needs their responses. A request that changes
-// something continues, because a partial change is worse than a complete one or none. The
-// number of such requests per token is limited; see [detachedRequests].
+// beginContext sets up what happens if the client disconnects. GET requests, streams and
+// websockets end, because their responses are no longer needed. A request that changes
+// something continues, because a partial change is worse than either a complete change or
+// none. Each token may have only a limited number of these requests; see [detachedRequests].
 func (p *exchange) beginContext(r *http.Request) {
 	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
 		p.context = requestContext{exchange: p, parent: r.Context()}
@@ -210,19 +213,19 @@ func (p *exchange) beginContext(r *http.Request) {
 		token: p.Match.Token.ID}
 }
 
-// detach lets a token's request continue without its client and returns a function that ends
-// this. It returns nil if the token has reached its limit.
+// detach registers a request that continues without its client, and returns a function that
+// removes it again. It returns nil if the request's token has reached its limit.
 func (h *BearerAuth) detach(token token.ID) (release func()) {
 	return h.app.store.current().detached.take(token, h.DetachedRequests)
 }
 
-// uploading reports whether the body of an upload is still being read.
+// uploading reports whether an upload's body is still being read.
 func (p *exchange) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
 
 // callNext calls the handlers after the gate. Caddy's proxy panics if a backend aborts a
-// response; if catchAbort reports true, callNext returns errBrokenOff instead. All other
-// panics continue and end the request as they would without the gate. Otherwise a response
-// that a handler meant to abort would become a 200.
+// response. If catchAbort returns true, callNext recovers and returns errBrokenOff. All other
+// panics propagate and end the request as they would without the gate. Otherwise, a response
+// that a handler meant to abort would be sent with status 200.
 func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, catchAbort func() bool) (err error) {
 	defer func() {
 		switch cause := recover(); {

@@ -17,20 +17,20 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// gates are the gates of a configuration. What "*" allows at one gate depends on the tables of
-// all gates, but Caddy provisions handlers one by one, in no particular order. So the first
-// gate to be provisioned reads the routes of all gates from the http app's configuration.
-// After provisioning, gates doesn't change.
+// gates holds a configuration's gates. What "*" allows at one gate depends on the route tables
+// of all gates, but Caddy provisions handlers one by one, in no particular order. Therefore,
+// the first gate to be provisioned reads every gate's routes from the http app's
+// configuration. The value doesn't change after provisioning.
 type gates struct {
 	mu sync.Mutex
-	// configured are the gates in the http app's configuration, in its order. Nil means that
-	// no gate has been provisioned.
+	// configured lists the gates in the order in which they appear in the http app's
+	// configuration. It is nil until the first gate is provisioned.
 	configured []configuredGate
 	explicit   gate.Resources
 	granted    token.Catalog
 }
 
-// catalog returns the scopes that tokens can be granted.
+// catalog returns the scopes that can be granted to tokens.
 func (g *gates) catalog() token.Catalog {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -40,7 +40,7 @@ func (g *gates) catalog() token.Catalog {
 	return g.granted
 }
 
-// configuredGate is a gate in the configuration. Gates with the same configuration share one
+// configuredGate is a gate in the configuration. Identically configured gates share a
 // [gate.Gate].
 type configuredGate struct {
 	name   string
@@ -49,8 +49,8 @@ type configuredGate struct {
 	gate   *gate.Gate // nil until provisioned
 }
 
-// readGates reads all gates of the configuration unless another gate has already done so, and
-// checks settings that depend on all gates. own is the gate being provisioned.
+// readGates reads all of the configuration's gates, unless another gate has already done so,
+// and checks the settings that depend on all gates. own is the gate that is being provisioned.
 func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
 	explicit, first, err := a.gates.read(ctx, own)
 	if err == nil && first {
@@ -104,7 +104,7 @@ func (a *App) addGate(own configuredGate) {
 	}
 }
 
-// named returns the provisioned gates with their names.
+// named returns the provisioned gates and their names.
 func (g *gates) named() []gate.NamedGate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -117,8 +117,8 @@ func (g *gates) named() []gate.NamedGate {
 	return all
 }
 
-// newConfiguredGate returns a gate before it is provisioned. It must be called before the
-// handler's defaults are set.
+// newConfiguredGate returns the entry for a gate that hasn't been provisioned yet. It must be
+// called before the handler's defaults are set.
 func newConfiguredGate(h *BearerAuth) (configuredGate, error) {
 	config, err := json.Marshal(h)
 	if err != nil {
@@ -130,8 +130,8 @@ func newConfiguredGate(h *BearerAuth) (configuredGate, error) {
 
 func (c configuredGate) sameConfig(other configuredGate) bool { return c.config == other.config }
 
-// gatesOf returns the gates in the routes of an http app that hasn't provisioned any of them
-// yet.
+// gatesOf returns the gates in an http app's routes. The app must not have provisioned any of
+// them yet.
 func gatesOf(web *caddyhttp.App) ([]configuredGate, error) {
 	var found gateFinder
 	for _, name := range slices.Sorted(maps.Keys(web.Servers)) {
@@ -155,7 +155,7 @@ type gateFinder struct {
 	err   error // from the first invalid gate
 }
 
-// location describes to an operator where a gate is.
+// location describes a gate's place in the configuration for operators.
 type location struct{ host, path string }
 
 func (l location) String() string { return strings.TrimSpace(l.host + " " + l.path) }
@@ -168,7 +168,7 @@ func (l location) within(hosts, paths []string) location {
 func (f *gateFinder) inRoutes(here location, routes caddyhttp.RouteList) {
 	for _, route := range routes {
 		var hosts, paths []string
-		for _, set := range route.MatcherSets { // matchers that have been provisioned
+		for _, set := range route.MatcherSets { // matchers are already provisioned
 			for _, matcher := range set {
 				switch m := matcher.(type) {
 				case *caddyhttp.MatchHost:
@@ -242,7 +242,7 @@ func (f *gateFinder) add(here location, options map[string]json.RawMessage) {
 	f.gates = append(f.gates, c)
 }
 
-// texts returns the strings of a JSON array, or nil for any other value.
+// texts returns the strings in a JSON array, or nil if the value isn't an array of strings.
 func texts(raw json.RawMessage) (list []string) {
 	if json.Unmarshal(raw, &list) != nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// identity is what a gate knows about the sender of a request. Its placeholders are computed
+// identity holds what a gate knows about a request's sender. Placeholder values are computed
 // on demand.
 type identity struct {
 	user      *tokenstore.Principal // or nil
@@ -19,8 +19,7 @@ type identity struct {
 	code      gate.Code
 }
 
-// identityVar is the request variable that holds its *identity after a gate has seen the
-// request.
+// identityVar is the name of the variable in which a gate stores a request's *identity.
 const identityVar = "bearer_auth.identity"
 
 // identify makes id the request's identity, unless an earlier gate has already set one, and
@@ -35,10 +34,10 @@ func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
 	return id
 }
 
-// mark records that a gate has seen the request but doesn't know its sender.
+// mark records that a gate has handled the request but couldn't identify its sender.
 func (id *identity) mark(r *http.Request) { id.identify(r, replacer(r)) }
 
-// atGate reports whether a gate has seen the request.
+// atGate reports whether a gate has handled the request.
 func atGate(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), identityVar) != nil }
 
 const (
@@ -47,8 +46,8 @@ const (
 	codePlaceholder = "http.bearer_auth.code"
 )
 
-// accept makes the token the request's user. It replaces any user set by another
-// authenticator.
+// accept sets the token as the request's user, replacing any user that another authenticator
+// has set.
 func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl := replacer(r)
 	id = id.identify(r, repl)
@@ -56,7 +55,7 @@ func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl.DeleteByPrefix(userPrefix)
 }
 
-// refuse records why the request was refused, and its token if that is known.
+// refuse records why the request was refused and, if known, its token.
 func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
 	id = id.identify(r, replacer(r))
 	id.code = refusal.Code

@@ -6,11 +6,11 @@ import (
 	"net/http"
 )
 
-// limitedBody is a request body that is being streamed.
+// limitedBody is a streamed request body with a size limit.
 type limitedBody struct {
 	io.Closer
 	source io.Reader
-	left   int64 // bytes that may still arrive
+	left   int64 // how many more bytes may arrive
 	// missing is how many bytes of the announced length have not arrived yet; negative if the
 	// length is unknown.
 	missing int64
@@ -21,9 +21,9 @@ func newLimitedBody(r *http.Request, limit int64) limitedBody {
 	return limitedBody{Closer: r.Body, source: r.Body, left: limit, missing: r.ContentLength}
 }
 
-// Read implements io.Reader. It returns errBodyTooLarge beyond the limit, and
-// io.ErrUnexpectedEOF if the body is shorter than announced, which over HTTP/3 is not
-// otherwise an error.
+// Read implements io.Reader. It returns errBodyTooLarge if the body exceeds the limit, and
+// io.ErrUnexpectedEOF if the body is shorter than announced, which HTTP/3 doesn't report as an
+// error.
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	b.left -= int64(n)

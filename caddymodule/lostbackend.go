@@ -8,9 +8,9 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// lostBackend returns the code for an error with status 502 or 503: either the proxy could not
-// reach the backend, or the connection broke. If a transport doesn't report connections,
-// lostBackend assumes that there was one.
+// lostBackend returns the refusal code for an error with status 502 or 503. The code depends
+// on whether the proxy couldn't reach the backend or lost the connection to it. For transports
+// that don't report connections, lostBackend assumes that the proxy had connected.
 func (rw *responseWriter) lostBackend(err caddyhttp.HandlerError) gate.Code {
 	// 503 means that no upstream is available.
 	if rw.exchange.auth.attempt.Load() == connecting || err.StatusCode == http.StatusServiceUnavailable {

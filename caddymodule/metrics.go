@@ -19,17 +19,17 @@ const (
 	outcomeBrowser = "browser"
 )
 
-// metrics are collectors that outlive configurations. Caddy creates a new registry for each
-// configuration, and counters should not reset at every reload. The collectors can be
-// registered with any number of registries.
+// metrics holds collectors that outlive configurations. Caddy creates a new registry for each
+// configuration, but counters should not reset on every reload. The collectors can be
+// registered with several registries.
 var metrics = newCollectors()
 
-// collectors are the metrics of requests and flushes.
+// collectors holds the metrics about requests and flushes.
 type collectors struct {
 	requests *prometheus.CounterVec
-	// outcomes are the counters in requests, for lookup without a lock.
+	// outcomes maps outcomes to their counters in requests, to look them up without a lock.
 	outcomes map[string]prometheus.Counter
-	passed   prometheus.Counter // the counter of outcomeOK
+	passed   prometheus.Counter // the counter for outcomeOK
 	verify   prometheus.Histogram
 	flush    prometheus.Histogram
 }
@@ -58,20 +58,20 @@ func newCollectors() *collectors {
 		outcomes = append(outcomes, string(code))
 	}
 	for _, outcome := range outcomes {
-		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // export all outcomes from the start
+		c.outcomes[outcome] = c.requests.WithLabelValues(outcome) // makes every outcome appear from the start
 	}
 	c.passed = c.outcomes[outcomeOK]
 	return c
 }
 
-// count counts a request with this outcome.
+// count counts a request with the given outcome.
 func (c *collectors) count(outcome string) { c.outcomes[outcome].Inc() }
 
 // verifySample is the sampling rate of decision times: 1 in verifySample.
 const verifySample = 64
 
-// startDecision returns the current time if the decision is sampled, and otherwise the zero
-// time.
+// startDecision returns the current time if it samples the decision, or the zero time if it
+// doesn't.
 func (*collectors) startDecision() time.Time {
 	if rand.Uint32()%verifySample != 0 { //nolint:gosec // a sample
 		return time.Time{}
@@ -79,8 +79,8 @@ func (*collectors) startDecision() time.Time {
 	return time.Now()
 }
 
-// observeDecision records the duration of a decision that began at begun, unless begun is
-// zero.
+// observeDecision records how long a decision took. begun is its start time. If begun is zero,
+// observeDecision does nothing.
 func (c *collectors) observeDecision(begun time.Time) {
 	if !begun.IsZero() {
 		c.verify.Observe(time.Since(begun).Seconds())
@@ -88,7 +88,7 @@ func (c *collectors) observeDecision(begun time.Time) {
 }
 
 // register registers the collectors and the store's metrics with a configuration's registry.
-// No other code registers these there.
+// It is the only code that does this.
 func (a *App) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
@@ -101,7 +101,7 @@ func (a *App) register(registry *prometheus.Registry) error {
 	return errors.Join(errs...)
 }
 
-// storeCollector collects metrics of a configuration's store.
+// storeCollector collects the metrics of a configuration's store.
 type storeCollector struct{ app *App }
 
 var (
@@ -123,7 +123,7 @@ var (
 		"Repairs of a damaged token store since it was opened.", nil, nil)
 )
 
-// expiringWithin are the values of the label within of expiringDesc.
+// expiringWithin holds the values of expiringDesc's label "within".
 var expiringWithin = []struct {
 	name string
 	time time.Duration
@@ -139,7 +139,7 @@ func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. If the store doesn't respond, it collects only
+// Collect implements prometheus.Collector. If the store doesn't respond, Collect reports only
 // that.
 func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
@@ -175,7 +175,7 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	}
 }
 
-// censusAge is how long a census is reused. Taking one reads every token.
+// censusAge is how long a census is reused, because taking a new one reads every token.
 const censusAge = time.Minute
 
 // census caches the latest count of a store's tokens. It outlives configurations, so that

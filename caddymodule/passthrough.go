@@ -14,8 +14,9 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// passThrough forwards a request without a token. The gate leaves its credential and response
-// alone, but checks its body, because a harmful body is harmful no matter who sends it.
+// passThrough forwards a request without a token. The gate doesn't change the request's
+// credential or the response, but it checks the request body, because a harmful body is
+// harmful no matter who sends it.
 func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time,
 	next caddyhttp.Handler) error {
 	out := cloneRequest(r.Context(), r)
@@ -44,9 +45,9 @@ func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate
 	return h.sendPassThrough(w, r, out, &call, now, next)
 }
 
-// sendPassThrough passes the request to the next handlers. If the call needs a probe, it sends
-// that first. If the response's form is known, it makes sure that the client notices a
-// truncated response.
+// sendPassThrough passes the request to the next handlers. If the call needs a probe,
+// sendPassThrough makes the probe first. If the response format is known, it ensures that the
+// client can detect a truncated response.
 func (h *BearerAuth) sendPassThrough(w http.ResponseWriter, r, out *http.Request, call *gate.Call, now time.Time,
 	next caddyhttp.Handler) error {
 	if call.Probe != nil {
@@ -74,7 +75,8 @@ func countPassThrough(r *http.Request) {
 	new(identity).mark(r)
 }
 
-// forwardUpload streams an upload without a token, in chunks like any other upload.
+// forwardUpload streams an upload that has no token. Like any other upload, it is sent in
+// chunks.
 func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route,
 	next caddyhttp.Handler) error {
 	sent := newLimitedBody(r, h.gate.MaxBody(route))
@@ -84,9 +86,10 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err != nil {
 		return h.refuse(w, r, bodyRefusal(err))
 	}
-	// If the client disconnects, reading its body fails at the end of a chunk. Its context
-	// cancels the request only after the whole body has been sent to the backend. net/http
-	// reports that before it has written the last few bytes, so allow some time for them.
+	// If the client disconnects, reading the body fails at the end of a chunk. The client's
+	// context cancels the request only after the whole body has been sent to the backend.
+	// net/http reports this before it has written the last few bytes, so allow some time for
+	// them.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -104,8 +107,8 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	return h.refuse(w, r, bodyRefusal(body.err))
 }
 
-// browserUpload is the body of an upload without a token. Only one goroutine reads it before
-// the handlers return.
+// browserUpload is the body of an upload without a token. Until the handlers return, only one
+// goroutine reads it.
 type browserUpload struct {
 	io.Reader
 	io.Closer
@@ -122,8 +125,8 @@ func (b *browserUpload) Read(p []byte) (int, error) {
 	return n, canceledError{err}
 }
 
-// uploadResponse suppresses the response that Caddy's proxy generates for a request canceled
-// by its client.
+// uploadResponse suppresses the response that Caddy's proxy generates when the client cancels
+// a request.
 type uploadResponse struct {
 	http.ResponseWriter
 	upload *browserUpload
@@ -151,8 +154,9 @@ func (u *uploadResponse) Unwrap() http.ResponseWriter { return u.ResponseWriter 
 // statusClientClosed is the status that Caddy's proxy sends when the client has disconnected.
 const statusClientClosed = 499
 
-// cloneRequest returns a copy of a request whose credential isn't replaced, for the next
-// handlers. Their changes to it don't show in error routes and logs, and it has no trailers.
+// cloneRequest returns a copy of the request for the next handlers. The copy keeps the
+// client's credential but has no trailers. Changes that the handlers make to it don't affect
+// error routes and logs.
 func cloneRequest(ctx context.Context, r *http.Request) *http.Request {
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()

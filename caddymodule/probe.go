@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// probeTimeout is the time allowed for the response to a probe.
+	// probeTimeout is the maximum time to wait for the response to a probe.
 	probeTimeout = 10 * time.Second
-	// maxProbeBody is how much of the response body is inspected, in bytes.
+	// maxProbeBody is how much of a probe's response body is inspected, in bytes.
 	maxProbeBody = 16 << 10
 )
 
-// probe sends the probe that a call needs with the call's credential, unless the result is
-// cached. trusted reports whether the call has the gate's own credential. The response for any
-// other credential may be specific to it, so it is neither cached nor shared. probe returns
-// the reason to refuse the call, if any; err is an error of the handlers.
+// probe sends the probe that a call needs, using the call's credential, unless the result is
+// cached. trusted indicates that this is the gate's own credential. Responses to other
+// credentials may be specific to them, so those results are neither cached nor shared. probe
+// returns the reason to refuse the call, if there is one. err is an error from the handlers.
 func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe, trusted bool,
 	now time.Time) (refusal gate.Refusal, err error) {
 	send := func() probeResult { return sendProbe(next, call, probe) }
@@ -37,11 +37,12 @@ func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, probe *ga
 	return result.refusal, result.err
 }
 
-// sendProbe sends a probe, which is canceled with the call, and evaluates its response.
+// sendProbe sends a probe and evaluates the response. Canceling the call also cancels the
+// probe.
 func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) probeResult {
 	values := call.Context()
 	if c, ok := values.(*requestContext); ok {
-		values = c.parent // without the trace, which is for the call, not the probe
+		values = c.parent // without the trace, which belongs to the call
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), probeTimeout)
 	defer cancel()
@@ -49,7 +50,7 @@ func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) pr
 	r := call.WithContext(ctx)
 	probe.Apply(r)
 	response := &probeResponse{header: make(http.Header), cancel: cancel}
-	// A truncated response can be enough.
+	// Even a truncated response can be sufficient.
 	err := callNext(next, response, withOwnPlaceholders(r), func() bool { return true })
 	switch {
 	case response.status != 0:
@@ -61,8 +62,9 @@ func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) pr
 	return probeResult{err: err}
 }
 
-// withOwnPlaceholders gives a probe its own placeholders and variables. With those of the
-// call, handlers would see the call's path, and error routes and logs the probe's outcome.
+// withOwnPlaceholders gives a probe its own placeholders and variables. If it shared the
+// call's, handlers would see the call's path, and the probe's outcome would appear in the
+// call's error routes and logs.
 func withOwnPlaceholders(r *http.Request) *http.Request {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	placeholders := caddy.NewReplacer()
@@ -79,7 +81,7 @@ type probeResponse struct {
 	header http.Header
 	status int
 	body   []byte
-	cancel func() // called when the body is longer than is inspected
+	cancel func() // called when the body exceeds maxProbeBody
 }
 
 // Header implements http.ResponseWriter.

@@ -11,13 +11,13 @@ import (
 const (
 	// resultTTL is how long a probe's result is cached.
 	resultTTL = time.Minute
-	// maxResults limits the number of cached results.
+	// maxResults is the maximum number of cached results.
 	maxResults = 1000
 )
 
 // probeCache caches the results of probes that found no reason to refuse a call. Concurrent
-// calls with the same target share one probe. The zero value is an empty cache. It is safe for
-// concurrent use.
+// calls with the same target share a single probe. The zero value is an empty cache. A
+// probeCache is safe for concurrent use.
 type probeCache struct {
 	mu       sync.Mutex
 	results  map[string]time.Time      // expiry of the result, by target
@@ -31,12 +31,13 @@ type probeResult struct {
 	err       error        // from the handlers
 }
 
-// inflightProbe is a probe that has not finished.
+// inflightProbe is an unfinished probe.
 type inflightProbe struct {
 	done   chan struct{} // closed when finished
 	result probeResult
-	// shared reports whether other calls can use the result. The context of the call that sent
-	// the probe may have been canceled, which says nothing about the backend.
+	// shared reports whether other calls can use the result. They can't if the context of the
+	// call that sent the probe was canceled, because then the result says nothing about the
+	// backend.
 	shared bool
 }
 
@@ -47,8 +48,8 @@ func (c *probeCache) cached(target string, now time.Time) bool {
 	return now.Before(c.results[target])
 }
 
-// get returns the result of the probe of target for a call with this context. It calls send to
-// make the probe, unless the result is cached or another call is already probing.
+// get returns the result of probing the target for a call with context ctx. It calls send to
+// make the probe, unless the result is cached or another call is already probing the target.
 func (c *probeCache) get(ctx context.Context, target string, now time.Time, send func() probeResult) probeResult {
 	for {
 		probe, mine := c.join(target, now)
@@ -72,8 +73,8 @@ func (c *probeCache) get(ctx context.Context, target string, now time.Time, send
 	}
 }
 
-// join returns the probe in flight for the target, or nil if the result is cached. mine
-// reports whether the caller must send the probe.
+// join returns the target's probe in flight, or nil if the result is cached. mine reports
+// whether the caller must send the probe.
 func (c *probeCache) join(target string, now time.Time) (probe *inflightProbe, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +92,7 @@ func (c *probeCache) join(target string, now time.Time) (probe *inflightProbe, m
 	return probe, true
 }
 
-// finish ends a probe and caches its result if it is cacheable.
+// finish completes a probe and caches the result if it is cacheable.
 func (c *probeCache) finish(target string, probe *inflightProbe, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

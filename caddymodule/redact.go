@@ -7,13 +7,13 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// redactor removes the secrets of tokens from log output. It recognizes tokens by their format
-// alone, in any letter case and with secrets of any length: net/http changes the case of
-// header names, and a mistyped or truncated token still reveals most of its secret.
+// redactor removes token secrets from log output. It recognizes tokens by format alone,
+// regardless of letter case and of the secret's length: net/http changes the case of header
+// names, and a mistyped or truncated token still reveals most of its secret.
 type redactor struct{ prefixes token.Prefixes }
 
-// text returns s without secrets. If a secret is hidden by percent-encoding, at any depth,
-// text returns the fully decoded string.
+// text returns s without secrets. If percent-encoding hides a secret, at any depth, text
+// decodes the whole string before removing the secret.
 func (r redactor) text(s string) string {
 	s = r.plain(s)
 	if strings.Contains(s, "%") {
@@ -25,8 +25,8 @@ func (r redactor) text(s string) string {
 	return s
 }
 
-// plain removes secrets that are not encoded. A token is a two-letter prefix and a letter for
-// its kind, followed by an ID and a secret, each after an underscore.
+// plain removes secrets that aren't percent-encoded. A token consists of a two-letter prefix
+// and a one-letter kind, an ID, and a secret, separated by underscores.
 func (r redactor) plain(s string) string {
 	const kind, before, id = 1, 3, len(token.ID{})
 	var b strings.Builder

@@ -16,13 +16,14 @@ import (
 )
 
 // redactHTTPLogs makes the loggers of Caddy's HTTP servers, including the access and error
-// logs, remove tokens from everything they write. It is called when a handler is provisioned.
+// logs, remove tokens from everything they write. Handlers call it when they are provisioned.
 //
 // Both logs print a copy of the request that Caddy makes before any handler runs, so handlers
-// can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, between the
-// copy and the first handler, and it redirects to HTTPS in a separate server whose access log
-// contains the URL. Handlers can't replace access log entries with equally complete ones
-// either. The loggers are in unexported fields; nothing uses them before the servers start.
+// can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, after making
+// the copy and before running the first handler, and a separate server, whose access log
+// contains the URL, handles redirects to HTTPS. Handlers can't write equally complete access
+// log entries of their own either. The loggers are in unexported fields that nothing uses
+// before the servers start.
 func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	var web *caddyhttp.App
 	for _, module := range ctx.Modules() {
@@ -33,7 +34,7 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	if web == nil {
 		return nil // no server runs the handler
 	}
-	// Servers provisioned later derive their loggers from the app's.
+	// Servers that are provisioned later derive their loggers from the app's logger.
 	found := r.redactLoggers(reflect.ValueOf(web))
 	for _, server := range web.Servers {
 		found = append(found, r.redactLoggers(reflect.ValueOf(server))...)
@@ -49,13 +50,13 @@ func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	return nil
 }
 
-// redactEarlierLoggers makes the modules provisioned so far remove tokens from their logs.
-// They include the handlers and matchers that run before this handler: with debug enabled,
-// rewrite and forward_auth log the URL and headers.
+// redactEarlierLoggers makes all modules provisioned so far remove tokens from their logs.
+// These include the handlers and matchers that run before this handler. With debug enabled,
+// for example, rewrite and forward_auth log the URL and headers.
 func (r redactor) redactEarlierLoggers(ctx caddy.Context) {
 	instances := reflect.ValueOf(ctx).FieldByName("moduleInstances")
 	if instances.Kind() != reflect.Map {
-		return // another version of Caddy; docs/security.md covers its debug log
+		return // a different version of Caddy; docs/security.md covers its debug log
 	}
 	for id, modules := range instances.Seq2() {
 		if !strings.HasPrefix(id.String(), "http.") {
@@ -70,8 +71,8 @@ func (r redactor) redactEarlierLoggers(ctx caddy.Context) {
 	}
 }
 
-// redactLoggers makes the loggers in a struct's fields remove tokens, and returns the loggers'
-// names.
+// redactLoggers makes the loggers in a struct's fields remove tokens and returns the names of
+// those loggers.
 func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 	for _, field := range pointer.Elem().Fields() {
 		if field.Type() != reflect.TypeFor[*zap.Logger]() || field.IsNil() {
@@ -86,7 +87,7 @@ func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 	return names
 }
 
-// logger returns a copy of logger that removes tokens.
+// logger returns a copy of the given logger that removes tokens.
 func (r redactor) logger(logger *zap.Logger) *zap.Logger {
 	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return &redactingCore{core, r} }))
 }
@@ -102,8 +103,8 @@ func (c *redactingCore) With(fields []zap.Field) zapcore.Core {
 	return &redactingCore{c.Core.With(c.redactor.fields(fields)), c.redactor}
 }
 
-// Check implements zapcore.Core. The wrapped core decides which of its own cores write the
-// entry; a redactedEntry writes to them.
+// Check implements zapcore.Core. The wrapped core selects which of its own cores write the
+// entry, and a redactedEntry passes the entry to them.
 func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if inner := c.Core.Check(entry, nil); inner != nil {
 		return checked.AddCore(entry, &redactedEntry{c.Core, inner, c.redactor})
@@ -111,14 +112,15 @@ func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry
 	return checked
 }
 
-// redactedEntry is an entry that cores wrapped by a redactingCore have agreed to write.
+// redactedEntry is a checked entry, which the cores wrapped by a redactingCore have accepted
+// for writing.
 type redactedEntry struct {
 	zapcore.Core
 	inner    *zapcore.CheckedEntry
 	redactor redactor
 }
 
-// stderr is where zap reports entries that could not be written.
+// stderr is where zap reports failures to write entries.
 var stderr = zapcore.Lock(os.Stderr)
 
 // Write implements zapcore.Core.
@@ -129,7 +131,7 @@ func (e *redactedEntry) Write(entry zapcore.Entry, fields []zap.Field) error {
 	return nil
 }
 
-// fields returns fields without tokens.
+// fields returns a copy of the fields without tokens.
 func (r redactor) fields(fields []zap.Field) []zap.Field {
 	clean := make([]zap.Field, len(fields))
 	for i, field := range fields {
@@ -167,7 +169,8 @@ func (r redactor) field(f zap.Field) zap.Field {
 	return f
 }
 
-// errorText returns the error's text, or "" for a nil pointer, which zap handles itself.
+// errorText returns the error's text, or "" if the error is a nil pointer. Zap handles nil
+// pointers itself.
 func errorText(err error) string {
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
 		return ""
@@ -175,7 +178,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// reflected returns value without tokens. zap writes such values as JSON.
+// reflected returns value without tokens. Zap writes these values as JSON.
 func (r redactor) reflected(value any) any {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -187,7 +190,7 @@ func (r redactor) reflected(value any) any {
 	return value
 }
 
-// redactedStringer is a fmt.Stringer whose text contains no tokens.
+// redactedStringer wraps a fmt.Stringer and removes tokens from its text.
 type redactedStringer struct {
 	fmt.Stringer
 	redactor redactor
@@ -200,7 +203,7 @@ func (s redactedStringer) String() string {
 	return s.redactor.text(s.Stringer.String())
 }
 
-// redactedObject is an object, such as a request or its headers, that is logged without
+// redactedObject wraps an object, such as a request or its headers, and logs it without
 // tokens.
 type redactedObject struct {
 	zapcore.ObjectMarshaler
@@ -211,8 +214,8 @@ func (o redactedObject) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return o.ObjectMarshaler.MarshalLogObject(redactingObject{enc, o.redactor})
 }
 
-// array returns an array that is logged without tokens. Header values keep their type, because
-// the filters of Caddy's log format check for it.
+// array returns a wrapped array that is logged without tokens. Header values keep their type,
+// because the filters in Caddy's log formats depend on it.
 func (r redactor) array(array zapcore.ArrayMarshaler) zapcore.ArrayMarshaler {
 	values, ok := array.(caddyhttp.LoggableStringArray)
 	if !ok {
@@ -225,7 +228,7 @@ func (r redactor) array(array zapcore.ArrayMarshaler) zapcore.ArrayMarshaler {
 	return clean
 }
 
-// redactedArray is an array that is logged without tokens.
+// redactedArray wraps an array and logs it without tokens.
 type redactedArray struct {
 	zapcore.ArrayMarshaler
 	redactor redactor
@@ -235,7 +238,7 @@ func (a redactedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 	return a.ArrayMarshaler.MarshalLogArray(redactingArray{enc, a.redactor})
 }
 
-// redactingObject removes tokens from the members of an object. Keys can contain tokens too,
+// redactingObject removes tokens from an object's members. Keys can contain tokens too,
 // because header names are keys.
 type redactingObject struct {
 	zapcore.ObjectEncoder
@@ -262,7 +265,7 @@ func (e redactingObject) AddArray(key string, value zapcore.ArrayMarshaler) erro
 	return e.ObjectEncoder.AddArray(e.redactor.text(key), e.redactor.array(value))
 }
 
-// redactingArray removes tokens from the elements of an array.
+// redactingArray removes tokens from an array's elements.
 type redactingArray struct {
 	zapcore.ArrayEncoder
 	redactor redactor

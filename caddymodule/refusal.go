@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/problem"
 )
 
-// refuse responds to a request with a refusal.
+// refuse sends a refusal in response to a request.
 func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	metrics.count(string(refusal.Code))
 	new(identity).refuse(r, &refusal)
@@ -32,8 +32,9 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 	return nil
 }
 
-// refuseWithoutStore refuses a request because the store is unavailable. A token in the URL is
-// refused as such even then, because the client must not retry.
+// refuseWithoutStore refuses a request because the store is unavailable. If the URL contains a
+// token, the refusal names that problem instead, because the client must not retry the
+// request.
 func (h *BearerAuth) refuseWithoutStore(w http.ResponseWriter, r *http.Request, stray strayTokens, err error) error {
 	code := gate.StoreUnavailable
 	if stray.inURL {
@@ -44,7 +45,8 @@ func (h *BearerAuth) refuseWithoutStore(w http.ResponseWriter, r *http.Request, 
 	return h.refuse(w, r, refusal)
 }
 
-// logRefusal logs a refusal: server errors at level error, client errors at level debug.
+// logRefusal logs a refusal: server errors at the error level, client errors at the debug
+// level.
 func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	level := zapcore.DebugLevel
 	if refusal.Status >= http.StatusInternalServerError {
@@ -72,8 +74,9 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 	line.Write(fields...)
 }
 
-// setNotices sets the headers of an allowed response. They describe the secret that was
-// presented: after a rotation, the previous secret expires at the end of its grace period.
+// setNotices sets the gate's headers in the response to an allowed request. The headers
+// describe the secret that the client presented. After a rotation, for example, the previous
+// secret expires when its grace period ends.
 func (p *exchange) setNotices(header http.Header) {
 	p.Limits.Headers(header.Set)
 	token := &p.Match.Token
@@ -92,19 +95,19 @@ func (p *exchange) setNotices(header http.Header) {
 	}
 }
 
-// clientIP returns the client address as determined by Caddy, which takes trusted_proxies into
-// account, or the zero address if there is none.
+// clientIP returns the client address that Caddy has determined, taking trusted_proxies into
+// account. It returns the zero address if there is none.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	address, _ := netip.ParseAddr(text)
 	return address.Unmap()
 }
 
-// loggedAddress returns the address as text for logs, or "-" if there is none.
+// loggedAddress returns the client address for logs, or "-" if there is none.
 func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
 
-// clientIPText returns clientIP as text. For IPv4 addresses, which have only one spelling, it
-// returns the text that is already available.
+// clientIPText returns clientIP as text. For IPv4 addresses, which can only be spelled one
+// way, it returns Caddy's text unchanged.
 func clientIPText(r *http.Request, address netip.Addr) string {
 	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() &&
 		!strings.Contains(text, ":") {

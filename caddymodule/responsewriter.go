@@ -12,50 +12,50 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// responseWriter writes the backend's response to the client. It buffers a response that the
-// gate must inspect, and streams all others.
+// responseWriter writes the backend's response to the client. It buffers responses that the
+// gate must inspect and streams all others.
 //
-// Only the goroutine that serves the request may use it, except for timeOut, stop, abort,
-// stopReading and headerSent, which any goroutine may call.
+// Any goroutine may call timeOut, stop, abort, stopReading and headerSent. All other methods
+// are reserved for the goroutine that serves the request.
 type responseWriter struct {
 	http.ResponseWriter
 	request  *http.Request // as the client sent it
 	exchange *exchange
-	// initial are the response headers from before the backend set its own.
+	// initial holds the response headers that were set before the backend's headers.
 	initial headerSnapshot
 
-	// outcome is set once: to responseSent when the response header is sent to the client, or
-	// to the refusal that replaces the response.
+	// outcome is set only once, either to responseSent when the response header is sent to the
+	// client, or to the refusal that replaces the response.
 	outcome atomic.Pointer[gate.Refusal]
 
-	// status is the status of a buffered response, or 0. body is its body, and tooLong is
-	// set if the body is too long to inspect.
+	// status is a buffered response's status, or 0 if no response is buffered. body is the
+	// response body, and tooLong is set if it is too long to inspect.
 	status  int
 	body    bodyBuffer
 	tooLong bool
 
-	// mu guards closed, which is set when the request is done. Nothing may touch the
-	// connection then: it may already be serving the next request.
+	// mu guards closed, which is set when the request is done. After that, nothing may touch
+	// the connection, because it may already be serving the next request.
 	mu     sync.Mutex
 	closed bool
-	// aborted is set when the token stops being valid during the response.
+	// aborted is set if the token stops being valid during the response.
 	aborted atomic.Bool
 }
 
 // responseSent is the outcome of a response whose header has been sent to the client.
 var responseSent = new(gate.Refusal)
 
-// begin prepares rw to write the response to r.
+// begin prepares rw for the response to r.
 func (rw *responseWriter) begin(w http.ResponseWriter, r *http.Request, p *exchange) {
 	rw.ResponseWriter, rw.request, rw.exchange = w, r, p
 	rw.body.budget = p.handler.MaxBuffered
 	rw.initial.copy(w.Header())
 }
 
-// stop replaces a response that hasn't begun with a refusal and ends the request. It reports
-// whether it did; it does nothing if the response has begun. Any goroutine may call it.
+// stop sends a refusal in place of a response that hasn't begun, and ends the request. If the
+// response has begun, stop does nothing and returns false. Any goroutine may call it.
 func (rw *responseWriter) stop(refusal *gate.Refusal, cause error) bool {
-	instead := *refusal // a copy, because refusal may be shared
+	instead := *refusal // a copy, because the refusal may be shared
 	instead.Err = cause
 	if !rw.outcome.CompareAndSwap(nil, &instead) {
 		return false
@@ -70,9 +70,9 @@ func (rw *responseWriter) timeOut() {
 	rw.stop(&refusal, errResponseTimeout)
 }
 
-// Header returns the response headers. A call after a proxy has sent the request means that a
-// response has arrived. The credential is no longer needed then, so Header removes it from the
-// request, where handlers such as templates could reveal it.
+// Header returns the response headers. If a proxy calls it after sending the request, a
+// response has arrived and the credential is no longer needed. Header then removes the
+// credential from the request, because handlers such as templates could reveal it.
 func (rw *responseWriter) Header() http.Header {
 	if rw.exchange.auth.attempt.Load() != noAttempt {
 		delete(rw.exchange.out.Header, "Authorization")
@@ -80,8 +80,8 @@ func (rw *responseWriter) Header() http.Header {
 	return rw.ResponseWriter.Header()
 }
 
-// WriteHeader sends the backend's status and headers, or holds them back if the response must
-// be buffered.
+// WriteHeader sends the backend's status and headers, or buffers them if the gate must inspect
+// the response.
 func (rw *responseWriter) WriteHeader(status int) {
 	switch {
 	case rw.status != 0 || rw.headerSent():
@@ -95,7 +95,7 @@ func (rw *responseWriter) WriteHeader(status int) {
 	}
 }
 
-// sendHeader sends the response header with the gate's own headers to the client.
+// sendHeader adds the gate's own headers to the response header and sends it to the client.
 func (rw *responseWriter) sendHeader(status int) {
 	p, header := rw.exchange, rw.Header()
 	p.countPassed()
@@ -108,7 +108,7 @@ func (rw *responseWriter) sendHeader(status int) {
 	rw.ResponseWriter.WriteHeader(status)
 }
 
-// abort ends a response that has begun because its token is no longer valid.
+// abort ends a response that has already begun, because the token is no longer valid.
 func (rw *responseWriter) abort() {
 	rw.aborted.Store(true)
 	rw.cutOff()
@@ -117,13 +117,13 @@ func (rw *responseWriter) abort() {
 	time.AfterFunc(cutOffAgain, rw.cutOff)
 }
 
-// cutOffAgain is when a deadline is set again. It is well below the second within which a
-// response has to end.
+// cutOffAgain is the delay before a deadline is set again. It is well below one second, the
+// time within which a response must end.
 const cutOffAgain = 200 * time.Millisecond
 
 // cutOff ends the response even if the client doesn't read it. It may run concurrently with
-// the handler: the writers of net/http allow that. Caddy's wrappers around them don't, so
-// cutOff bypasses them.
+// the handler. The net/http writers allow this, but Caddy's wrappers don't, so cutOff bypasses
+// the wrappers.
 func (rw *responseWriter) cutOff() {
 	rw.mu.Lock()
 	defer rw.mu.Unlock()
@@ -135,7 +135,7 @@ func (rw *responseWriter) cutOff() {
 	_ = http.NewResponseController(innermost(rw.ResponseWriter)).SetWriteDeadline(time.Unix(1, 0))
 }
 
-// innermost returns the net/http or HTTP/3 writer below Caddy's wrappers.
+// innermost returns the net/http or HTTP/3 writer inside Caddy's wrappers.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -146,7 +146,7 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// stopReading makes pending reads of the request body fail.
+// stopReading makes pending reads from the request body fail.
 func (rw *responseWriter) stopReading() {
 	rw.mu.Lock()
 	defer rw.mu.Unlock()
@@ -156,7 +156,7 @@ func (rw *responseWriter) stopReading() {
 	}
 }
 
-// Write sends or buffers a part of the response body.
+// Write sends or buffers part of the response body.
 func (rw *responseWriter) Write(p []byte) (int, error) {
 	if rw.status == 0 && !rw.headerSent() {
 		rw.WriteHeader(http.StatusOK)
@@ -174,7 +174,7 @@ func (rw *responseWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FlushError implements the method that http.ResponseController calls. It doesn't flush
+// FlushError implements the method that http.ResponseController calls. It doesn't send
 // buffered data.
 func (rw *responseWriter) FlushError() error {
 	if !rw.headerSent() {
@@ -192,10 +192,10 @@ func (rw *responseWriter) buffering() bool { return rw.status != 0 }
 // headerSent reports whether the response header has been sent to the client.
 func (rw *responseWriter) headerSent() bool { return rw.outcome.Load() == responseSent }
 
-// finish completes the response after the next handlers have returned err. It sends a buffered
-// response, or a refusal instead.
+// finish completes the response after the next handlers have returned err. If the response is
+// buffered, finish sends either the response or a refusal.
 func (rw *responseWriter) finish(err error) error {
-	if rw.status == 0 { // trailers, or headers set by handlers that failed
+	if rw.status == 0 { // these are trailers, or headers from handlers that failed
 		gate.ScrubHeaders(rw.Header(), rw.exchange.upstream.token)
 	}
 	switch {
@@ -231,8 +231,8 @@ func (rw *responseWriter) finish(err error) error {
 	return rw.refuse(refusal)
 }
 
-// fail turns errors of Caddy's proxy about an unreachable or unresponsive backend into
-// refusals. It returns errors of other handlers unchanged.
+// fail converts the Caddy proxy's errors about an unreachable or unresponsive backend into
+// refusals. It returns other handlers' errors unchanged.
 func (rw *responseWriter) fail(err error) error {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	switch {
@@ -257,7 +257,7 @@ func (rw *responseWriter) replace(code gate.Code, cause error) error {
 	return rw.refuse(refusal)
 }
 
-// refuse sends a refusal in place of the backend's response.
+// refuse sends a refusal instead of the backend's response.
 func (rw *responseWriter) refuse(refusal gate.Refusal) error {
 	header := rw.Header()
 	rw.initial.restore(header)
@@ -268,7 +268,7 @@ func (rw *responseWriter) refuse(refusal gate.Refusal) error {
 	return rw.exchange.handler.refuse(rw.ResponseWriter, rw.request, refusal)
 }
 
-// close releases the buffer and prevents further use of the underlying writer.
+// close releases the buffer and prevents any further use of the underlying writer.
 func (rw *responseWriter) close() {
 	rw.mu.Lock()
 	rw.closed = true
@@ -276,7 +276,7 @@ func (rw *responseWriter) close() {
 	rw.body.release()
 }
 
-// headerSnapshot is a copy of a few headers and their values.
+// headerSnapshot is a copy of a small set of headers.
 type headerSnapshot struct {
 	lines []headerLine
 	buf   [2]headerLine // Caddy sets one header before it calls the handlers

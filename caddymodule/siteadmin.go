@@ -34,16 +34,16 @@ const (
 )
 
 // SiteAdmin serves the dashboard on a site, the admin API below `/api/v1/`, and Mollymawk's
-// own token API below `/api/tokens/`. It admits clients that present an admin token as a
-// bearer token or have signed in with one, and also trusted users if `trust_user` is set. Use
-// a separate host for it.
+// own token API below `/api/tokens/`. It admits clients that send an admin token as a bearer
+// token or have signed in with one. If `trust_user` is set, it admits trusted users as well.
+// Use a separate host for this handler.
 type SiteAdmin struct {
-	// Also admit users that an authenticator before this handler, such as `basic_auth`, has
-	// set in `{http.auth.user.id}`. Requests that passed a `bearer_auth` gate never count as
-	// such users. Default: false.
+	// Whether to admit users that an authenticator before this handler, such as `basic_auth`,
+	// has set in `{http.auth.user.id}`. Requests that have passed a `bearer_auth` gate never
+	// count as such users. Default: false.
 	TrustUsers bool `json:"trust_users,omitempty"`
 
-	// The users that are admitted. Default: all users that the authenticator accepts.
+	// The trusted users to admit. Default: all users that the authenticator accepts.
 	TrustedUsers []string `json:"trusted_users,omitempty"`
 
 	app      *App
@@ -108,11 +108,11 @@ func (h *SiteAdmin) config() admin.Config {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls next.
 func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	// As at the gate, the credential must not appear in error routes and logs.
+	// As at a gate, the credential must not appear in error routes or logs.
 	early := r.Header["Early-Data"]
 	authorization, _ := gate.TakeHeaders(r.Header)
 	if early != nil {
-		r.Header["Early-Data"] = early // set by a proxy in front, so Connection can't remove it
+		r.Header["Early-Data"] = early // set by the proxy in front, so a Connection header can't remove it
 	}
 	original := r
 	r = cloneRequest(r.Context(), r)
@@ -120,8 +120,8 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
-	// The API gets the headers with stray tokens in its copy, so that it can refuse an
-	// Idempotency-Key that contains a token.
+	// The API's copy of the request includes the headers with stray tokens, so that the API
+	// can refuse an Idempotency-Key that contains a token.
 	if stray := h.app.takeStrayTokens(original); stray.found() {
 		if refusal := h.checkStray(original, stray); refusal.Code != "" {
 			refusal.Headers(adminRealm, w.Header().Set)
@@ -146,8 +146,8 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	return nil
 }
 
-// checkStray counts a request with stray tokens against the failure limit, and returns a
-// refusal if one is in the URL.
+// checkStray counts a request with stray tokens toward the failure limit. It returns a refusal
+// if the URL contains a token.
 func (h *SiteAdmin) checkStray(r *http.Request, stray strayTokens) gate.Refusal {
 	var refusal gate.Refusal
 	if stray.inURL {
@@ -163,8 +163,8 @@ func (h *SiteAdmin) checkStray(r *http.Request, stray strayTokens) gate.Refusal 
 	return refusal
 }
 
-// overTLS reports whether the client uses TLS, either to Caddy or to a trusted proxy. In a
-// chain of proxies, the first reports the client's protocol.
+// overTLS reports whether the client connected over TLS, either to Caddy or to a trusted
+// proxy. In a chain of proxies, the first proxy reports the client's protocol.
 func overTLS(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
@@ -174,8 +174,8 @@ func overTLS(r *http.Request) bool {
 	return trusted && strings.EqualFold(strings.Trim(first, " \t"), "https")
 }
 
-// sitePath returns the path that the client requested on the site, before directives such as
-// handle_path stripped a prefix.
+// sitePath returns the path that the client requested, before directives such as handle_path
+// removed a prefix.
 func sitePath(r *http.Request) string {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return original.URL.EscapedPath()
@@ -183,7 +183,8 @@ func sitePath(r *http.Request) string {
 	return siteMount + r.URL.EscapedPath()
 }
 
-// authenticate returns the actor of a request: a trusted user, or else the admin token's.
+// authenticate returns a request's actor: the trusted user if there is one, otherwise the
+// admin token's actor.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
 		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)),
@@ -193,8 +194,8 @@ func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refu
 }
 
 // stillTrusts returns a function that checks whether a trusted user is still authorized. The
-// configuration determines the users and which of them are trusted, so authorization ends when
-// it is replaced, but not when Caddy itself is exiting.
+// configuration determines the users and which of them are trusted, so their authorization
+// ends when the configuration is replaced, but not when Caddy itself is exiting.
 func (h *SiteAdmin) stillTrusts() func() error {
 	return func() error {
 		if h.app.replaced() {
@@ -204,11 +205,11 @@ func (h *SiteAdmin) stillTrusts() func() error {
 	}
 }
 
-// userMark is the prefix for a trusted user's actor name if the user's own name could be
-// confused with another actor's.
+// userMark is prepended to a trusted user's actor name if the user's own name could be
+// confused with another actor's name.
 const userMark = "user:"
 
-// userActor returns the actor name of a trusted user. It never equals a token's ID or
+// userActor returns a trusted user's actor name. The name never equals a token ID or
 // endpointActorName.
 func userActor(user string) string {
 	_, err := token.ParseID(user)
@@ -218,8 +219,8 @@ func userActor(user string) string {
 	return user
 }
 
-// trustedUser returns the user that an authenticator before this handler has set, if the
-// handler trusts that user, and otherwise "".
+// trustedUser returns the user that an authenticator before this handler has set, or "" if the
+// handler doesn't trust that user.
 func (h *SiteAdmin) trustedUser(r *http.Request) string {
 	if !h.TrustUsers || atGate(r) {
 		return ""
@@ -238,7 +239,7 @@ func (h *SiteAdmin) trustedUser(r *http.Request) string {
 //	}
 func parseSiteAdmin(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if h.Option(appName) == nil {
-		h.Next() // so that the error has a line
+		h.Next() // gives the error a line number
 		return nil, h.WrapErr(errNoStoreOption)
 	}
 	handler := new(SiteAdmin)

@@ -13,16 +13,16 @@ import (
 )
 
 // spool stores an upload on disk until it is complete. Its file is deleted immediately after
-// it is created, so that nothing remains even after a crash. On systems that can't delete open
-// files, close deletes it, or else the next start of the gate.
+// creation, so that nothing remains even after a crash. On systems that can't delete open
+// files, close deletes it, or, after a crash, the gate's next start does.
 type spool struct {
 	file *os.File
 	dir  string
-	// named is set if the file still has its name.
+	// named is set if the file has not been deleted yet.
 	named bool
 }
 
-// spoolPattern is the pattern of spool file names for os.CreateTemp. spoolName matches such
+// spoolPattern is the os.CreateTemp pattern for spool file names. spoolName matches these
 // names.
 const spoolPattern = "mollygate-upload-*"
 
@@ -56,7 +56,7 @@ func (s *spool) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// close removes the spool. It does nothing on a nil spool.
+// close deletes the spool. On a nil spool, it does nothing.
 func (s *spool) close() {
 	if s == nil {
 		return
@@ -67,7 +67,7 @@ func (s *spool) close() {
 	}
 }
 
-// spoolError is an error of the upload directory.
+// spoolError is an error that involves the upload directory.
 type spoolError struct {
 	dir   string
 	cause error
@@ -78,7 +78,7 @@ func (e *spoolError) Error() string {
 	return fmt.Sprintf("storing an upload in spool_uploads %s failed: %v", e.dir, causeOf(e))
 }
 
-// causeOf returns the cause of a file system error, without the path.
+// causeOf returns a file system error's cause without the path.
 func causeOf(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
@@ -94,7 +94,7 @@ func (e *spoolError) Unwrap() error { return e.cause }
 
 var errSpoolPath = errors.New("spool_uploads: write the absolute path of one directory")
 
-// checkSpool returns an error unless files can be created in dir.
+// checkSpool returns an error if files can't be created in dir.
 func checkSpool(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return errSpoolPath
@@ -118,12 +118,13 @@ func checkSpool(dir string) error {
 	return nil
 }
 
-// removeSpools deletes the files that a killed process left in dir. Where open files can be
-// deleted, another process that uses one keeps working; elsewhere, deleting it fails.
+// removeSpools deletes the files that killed processes have left in dir. Other processes that
+// still use their files are unaffected: depending on the system, an open file either stays
+// usable after deletion or can't be deleted.
 func removeSpools(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return // checkSpool has reported it, and each upload will
+		return // checkSpool has reported the error, and each upload will too
 	}
 	for _, entry := range entries {
 		if entry.Type().IsRegular() && spoolName.MatchString(entry.Name()) {

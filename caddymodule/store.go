@@ -14,10 +14,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// StoreModule is a module in the namespace api_tokens.stores, which stores tokens.
+// StoreModule is implemented by modules in the namespace api_tokens.stores, which store
+// tokens.
 type StoreModule interface {
-	// Key returns an identifier of the store that is unique in this process and doesn't depend
-	// on how its path is spelled.
+	// Key returns an identifier for the store. It is unique within this process and doesn't
+	// depend on how the store's path is spelled.
 	Key() string
 	// Inspect returns an error if the store can't be opened, as far as it can check without
 	// locking, creating or changing anything. It must not use the network.
@@ -29,9 +30,9 @@ type StoreModule interface {
 // storeWait is how long a request waits for the store while Caddy is starting.
 const storeWait = 5 * time.Second
 
-// stores are the open stores of this process by key. During a reload, two configurations are
-// alive, but a store must not be opened twice: bbolt locks the file, and each tokenstore.Store
-// keeps state in memory (caddyserver/caddy#3865).
+// stores holds this process's open stores by key. During a reload, two configurations exist at
+// the same time, but a store must not be opened twice: bbolt locks the file, and each
+// tokenstore.Store keeps state in memory (caddyserver/caddy#3865).
 var stores = caddy.NewUsagePool()
 
 // openStore is a store in the pool.
@@ -39,9 +40,9 @@ type openStore struct {
 	*tokenstore.Store
 	census census
 	events *eventQueue
-	// sessions are the sessions of all dashboards that use the store.
+	// sessions holds the sessions of every dashboard that uses the store.
 	sessions admin.Sessions
-	// detached counts the detached requests of all gates that use the store.
+	// detached counts the detached requests at every gate that uses the store.
 	detached detachedRequests
 }
 
@@ -56,17 +57,17 @@ func (s *openStore) Destruct() error {
 type sharedStore struct {
 	key    string
 	logger *zap.Logger
-	// held is set if this configuration must release the store to the pool.
+	// held is set if this configuration must return the store to the pool.
 	held   bool
 	opened atomic.Pointer[openStore]
-	// ready is closed when the store is open.
+	// ready is closed once the store is open.
 	ready chan struct{}
 }
 
 var errNotOpen = errors.New("not open in this process")
 
-// provision acquires the store if this process already has it open, and otherwise only
-// inspects it.
+// provision acquires the store if this process already has it open. If not, provision only
+// inspects the store.
 func (s *sharedStore) provision(module StoreModule, logger *zap.Logger) error {
 	s.logger = logger
 	s.ready = make(chan struct{})
@@ -78,7 +79,7 @@ func (s *sharedStore) provision(module StoreModule, logger *zap.Logger) error {
 	return err
 }
 
-// open opens the store unless provision has acquired it.
+// open opens the store unless provision has already acquired it.
 func (s *sharedStore) open(module StoreModule) error {
 	if s.held {
 		return nil
@@ -113,7 +114,7 @@ func (s *sharedStore) acquire(construct caddy.Constructor) error {
 	return nil
 }
 
-// release releases the store if it was acquired.
+// release releases the store if this configuration has acquired it.
 func (s *sharedStore) release() error {
 	if !s.held {
 		return nil
@@ -126,8 +127,8 @@ func (s *sharedStore) release() error {
 // current returns the open store, or nil.
 func (s *sharedStore) current() *openStore { return s.opened.Load() }
 
-// get returns the open store. While Caddy is starting, it waits for the store. Its errors wrap
-// [tokenstore.ErrUnavailable].
+// get returns the open store. While Caddy is starting, get waits for the store to open. Its
+// errors wrap [tokenstore.ErrUnavailable].
 func (s *sharedStore) get(ctx context.Context) (*tokenstore.Store, error) {
 	if store := s.opened.Load(); store != nil {
 		return store.Store, nil

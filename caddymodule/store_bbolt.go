@@ -21,12 +21,12 @@ func init() {
 	caddy.RegisterModule(new(BoltStore))
 }
 
-// BoltStore stores tokens in a file on this machine, an embedded bbolt database. Only one
-// process at a time can open it.
+// BoltStore stores tokens in a local file, an embedded bbolt database. Only one process at a
+// time can open the file.
 type BoltStore struct {
-	// The file. It is created if it doesn't exist; an empty file, or a file of another
-	// program, is refused. Placeholders are replaced. Default: `mollygate/tokens.db` in
-	// Caddy's data directory.
+	// The database file. It is created if it doesn't exist. Empty files and other programs'
+	// files are refused. Placeholders are replaced. Default: `mollygate/tokens.db` in Caddy's
+	// data directory.
 	Path string `json:"path,omitempty"`
 
 	path   string // canonical
@@ -66,9 +66,9 @@ func (s *BoltStore) Provision(ctx caddy.Context) error {
 // Key implements StoreModule.
 func (s *BoltStore) Key() string { return "bbolt:" + s.path }
 
-// canonicalPath makes a path absolute and resolves symbolic links in the part of it that
-// exists, so that different spellings identify the same store. It doesn't clean the path
-// before that, because cleaning changes the meaning of "link/..".
+// canonicalPath makes a path absolute and resolves symbolic links in the existing part of the
+// path, so that different spellings identify the same store. It doesn't clean the path first,
+// because cleaning would change the meaning of "link/..".
 func canonicalPath(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		dir, err := os.Getwd()
@@ -95,7 +95,7 @@ func canonicalPath(path string) (string, error) {
 func (s *BoltStore) Inspect() error {
 	err := bolt.Inspect(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // created at the first start
+		return nil // Open creates it at the first start
 	}
 	return err
 }

@@ -9,12 +9,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// warnAboutPermissions logs a warning if users other than Caddy's may read, change or replace
-// a store's file. A user who can change the file can create tokens. A file that doesn't exist
-// yet will be created with mode 0600.
+// warnAboutPermissions logs a warning if users other than the one that Caddy runs as can read,
+// change or replace a store's file. A user who can change the file can create tokens. If the
+// file doesn't exist yet, Caddy will create it with mode 0600.
 func warnAboutPermissions(logger *zap.Logger, path string) {
 	if runtime.GOOS == "windows" {
-		return // file modes don't reflect permissions there
+		return // file modes don't reflect permissions on Windows
 	}
 	const (
 		othersRead, othersWrite = 0o044, 0o022
@@ -40,7 +40,7 @@ func warnAboutPermissions(logger *zap.Logger, path string) {
 	}
 }
 
-// permissions returns the mode of the file at path and reports whether it could be read.
+// permissions returns the mode of the file at path and reports whether the mode could be read.
 func permissions(path string) (mode fs.FileMode, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil {

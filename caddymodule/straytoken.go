@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// strayTokens lists where a request contains tokens outside the Authorization header.
+// strayTokens records where a request contains tokens outside the Authorization header.
 type strayTokens struct {
 	headers []string // names
 	inURL   bool
@@ -20,8 +20,8 @@ type strayTokens struct {
 func (s *strayTokens) found() bool { return s.inURL || len(s.headers) > 0 }
 
 // takeStrayTokens removes tokens from the headers of a request whose Authorization header has
-// already been removed, and reports where it found tokens. The logs have their own copy of the
-// request; see [redactHTTPLogs].
+// already been removed, and returns where it found tokens. It doesn't affect the logs, which
+// have their own copy of the request; see [redactHTTPLogs].
 func (a *App) takeStrayTokens(r *http.Request) strayTokens {
 	return strayTokens{headers: gate.DropTokens(r.Header, a.policy.Prefixes), inURL: a.tokenInURL(r)}
 }
@@ -37,11 +37,11 @@ func (a *App) tokenInURL(r *http.Request) bool {
 }
 
 // strayWarnings logs warnings about stray tokens, at most once per strayWarningInterval,
-// because anyone can send text that looks like a token. The access log has an entry for each
-// such request.
+// because anyone can send text that looks like a token. The access log still records each of
+// these requests.
 type strayWarnings struct {
 	mu sync.Mutex
-	// next is the earliest time for the next warning.
+	// next is the earliest time at which another warning may be logged.
 	next time.Time
 	// suppressed is the number of requests since the last warning.
 	suppressed int
@@ -49,11 +49,11 @@ type strayWarnings struct {
 
 const strayWarningInterval = time.Minute
 
-// note logs a warning about a request with stray tokens, unless it logged one recently. The
-// logger must redact.
+// note logs a warning about a request with stray tokens, unless it has logged one recently.
+// The logger must redact tokens.
 func (w *strayWarnings) note(logger *zap.Logger, r *http.Request, stray strayTokens, now time.Time) {
 	w.mu.Lock()
-	if now.Before(w.next) && w.next.Sub(now) <= strayWarningInterval { // works after the clock was set back, too
+	if now.Before(w.next) && w.next.Sub(now) <= strayWarningInterval { // also works after the clock has been set back
 		w.suppressed++
 		w.mu.Unlock()
 		return

@@ -7,19 +7,19 @@ import (
 	"net/http"
 )
 
-// errUnsolicitedUpgrade is the cause of refusing a response that switches to a protocol that
-// the request didn't ask for.
+// errUnsolicitedUpgrade is the error for a response that switches to a protocol that the
+// request didn't ask for.
 var errUnsolicitedUpgrade = errors.New("the backend switched protocols without being asked to")
 
 // unsolicitedUpgrade reports whether the status switches protocols although the request didn't
-// ask for it.
+// ask for an upgrade.
 func (rw *responseWriter) unsolicitedUpgrade(status int) bool {
 	return status == http.StatusSwitchingProtocols && rw.exchange.Upgrade == ""
 }
 
 // proxyGotUpgrade reports whether Caddy's proxy received a response that switches protocols.
-// If the protocol isn't the requested one, the proxy drops the response and sends nothing to
-// the client.
+// If the response switches to a protocol that wasn't requested, the proxy drops the response
+// and sends nothing to the client.
 func (rw *responseWriter) proxyGotUpgrade() bool {
 	status, _ := replacer(rw.request).Get("http.reverse_proxy.status_code")
 	return status == http.StatusSwitchingProtocols

@@ -10,24 +10,25 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// upload is the body of an upload route while it is streamed to the backend. It ends when the
-// request's authorization ends, so that data the client sends later isn't forwarded.
+// upload is an upload's request body while the gate streams it to the backend. It ends when
+// the request's authorization ends, so that data that arrives later isn't forwarded.
 type upload struct {
 	limitedBody
-	// Upload is the body sent to the backend, once that is known.
+	// Upload is the body to send to the backend. receive sets it after reading the part that
+	// the gate needs.
 	gate.Upload
 	exchange *exchange
-	// begun is set when the backend's side starts to read the body, and ended when the
-	// authorization has ended.
+	// begun is set once the proxy starts to read the body. ended is set once the authorization
+	// has ended.
 	begun atomic.Bool
 	ended atomic.Bool
-	// complete is set when the backend's side has read the whole body.
+	// complete is set once the proxy has read the whole body.
 	complete atomic.Bool
 }
 
-// The time that an upload has to reach the end of a chunk, or of the body, after its
-// authorization ends. Nothing more of its body is read. A form that is cut off within a
-// chunk may do harm, so forms have more time.
+// How long an upload may take to reach the end of a chunk or of the body after its
+// authorization has ended. The gate reads no more of the body during this time. A form that is
+// cut off within a chunk may do harm, so forms get more time.
 const (
 	uploadGrace = 500 * time.Millisecond
 	formGrace   = 30 * time.Second
@@ -39,8 +40,9 @@ func streams(route *gate.Route, r *http.Request) bool {
 	return route.Upload && (hasBody(r) || route.AdaptUpload != nil)
 }
 
-// receive starts the upload, watches its authorization, and reads the part that must be read
-// before the backend is contacted. It returns a refusal if the upload can't be forwarded.
+// receive starts the upload and watches its authorization. It reads the part of the body that
+// the gate needs before it contacts the backend. It returns a refusal if the upload can't be
+// forwarded.
 func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
 	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), exchange: p}
 	p.auth.watch(p)
@@ -58,8 +60,8 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 	return p.recheck()
 }
 
-// openUpload returns the upload to send to the backend. It first reads the fields of a form,
-// or the whole body into a spool if spool_uploads is set. The caller must close the spool.
+// openUpload returns the upload to send to the backend. It first reads a form's fields or, if
+// spool_uploads is set, copies the whole body to a spool. The caller must close the spool.
 func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *gate.Route, body io.Reader,
 	spooled **spool) (gate.Upload, error) {
 	u := gate.Upload{ContentType: r.Header["Content-Type"], Body: body}
@@ -77,9 +79,9 @@ func (h *BearerAuth) openUpload(w http.ResponseWriter, r *http.Request, route *g
 	return u, h.gate.AdaptUpload(route, &u)
 }
 
-// sendInChunks sets body as the body of a request and hides its length, so that the proxy
-// sends it in chunks. If a backend knows the length, it may take the end of the connection for
-// the end of the body, and a partial upload for a complete one.
+// sendInChunks sets a request's body and hides its length, so that the proxy sends it in
+// chunks. A backend that knows the length may mistake the end of the connection for the end of
+// the body, and a partial upload for a complete one.
 func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
 	if len(contentType) > 0 {
 		out.Header["Content-Type"] = contentType
@@ -90,7 +92,7 @@ func sendInChunks(out *http.Request, contentType []string, body io.ReadCloser) {
 	out.Body = body
 }
 
-// uploadSource reads an upload from the client until its authorization ends.
+// uploadSource reads an upload from the client until the upload's authorization ends.
 type uploadSource struct{ *upload }
 
 // Read implements io.Reader.
@@ -133,10 +135,11 @@ func (u *upload) fail(err error) error {
 }
 
 // end is called when the authorization has ended. If the proxy has not started to send the
-// upload, end refuses it. Otherwise the next read of the body fails, so that the upload stops
-// at the end of a chunk: a backend may take a truncated chunk for the end of the body, and a
-// partial upload for a complete one. A proxy that is within a chunk gets some time to finish
-// it, and an upload that is complete in the spool is allowed to finish.
+// upload, end refuses it. Otherwise, the next read from the body fails, so that the upload
+// stops at the end of a chunk: a backend may mistake a truncated chunk for the end of the
+// body, and a partial upload for a complete one. If the proxy is in the middle of a chunk, it
+// gets some time to finish the chunk. If the spool already holds the whole upload, the upload
+// may finish.
 func (u *upload) end() {
 	begun := u.begun.Load()
 	if begun && u.exchange.spool != nil {

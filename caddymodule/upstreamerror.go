@@ -9,8 +9,8 @@ import (
 )
 
 // redact returns an error without the upstream token. Go's HTTP client quotes parts of
-// responses that it can't parse, and a backend may repeat the token there. An error without
-// the token is returned unchanged.
+// responses that it can't parse, and a backend may echo the token in its response. If the
+// error doesn't contain the token, redact returns it unchanged.
 func (rw *responseWriter) redact(err error) error {
 	if err == nil {
 		return nil

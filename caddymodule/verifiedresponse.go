@@ -13,29 +13,29 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// verifiedResponse writes a response whose form is known, and makes sure that the client
-// notices if it was truncated: the backend may end a truncated download like a complete one.
-// It sends the header with the first byte of the body, so that an empty response can be
-// replaced. Only the goroutine that serves the request may use it.
+// verifiedResponse writes a response whose format is known and ensures that the client can
+// detect a truncated response, because the backend may end a truncated download like a
+// complete one. It doesn't send the header before the first byte of the body, so that an empty
+// response can be replaced. Only the goroutine that serves the request may use it.
 type verifiedResponse struct {
 	http.ResponseWriter
 	form          gate.ResponseForm
-	pendingStatus int   // sent with the first byte; 0 if there is none
+	pendingStatus int   // sent with the first byte; 0 if no header is pending
 	headerSent    bool  // a response of this form has begun
 	length        int64 // bytes sent by the backend
-	// zlib compresses the response, if requested, into buffer, because it writes only a few
-	// bytes at a time.
+	// zlib, if compression was requested, compresses the response. It writes to buffer,
+	// because it produces only a few bytes at a time.
 	zlib   *zlib.Writer
 	buffer *bufio.Writer
-	// responseStarted, if not nil, is called when the backend has begun the response.
+	// responseStarted, if not nil, is called when the backend begins the response.
 	responseStarted func()
 }
 
 var errEmptyResponse = errors.New("the backend began a response but sent no data")
 
-// serve calls the next handlers for a response of this form. It returns errEmptyResponse, with
-// nothing written, if there was no data. If the response was truncated, it panics with
-// http.ErrAbortHandler to end the request.
+// serve calls the next handlers, whose response must have this format. If they send no data,
+// serve writes nothing and returns errEmptyResponse. If their response is truncated, serve
+// panics with http.ErrAbortHandler to end the request.
 func (v *verifiedResponse) serve(next caddyhttp.Handler, out *http.Request, logger *zap.Logger) error {
 	err := callNext(next, v, out, v.started)
 	switch {
@@ -46,15 +46,15 @@ func (v *verifiedResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 	case err == nil && v.length%v.form.Unit == 0 && v.close() == nil:
 		return nil
 	}
-	// The client only sees that the connection ends.
+	// All that the client sees is a closed connection.
 	logger.Error("download truncated by the backend or the client; retry it",
 		zap.Int64("bytes", v.length), zap.Int64("unit", v.form.Unit))
 	v.reset(out)
 	panic(http.ErrAbortHandler)
 }
 
-// reset resets the connection of an HTTP/1.0 client, such as a proxy in front, which would
-// take the end of the connection for the end of the response.
+// reset resets the connection if the client, such as a proxy in front, uses HTTP/1.0. These
+// clients would mistake the end of the connection for the end of the response.
 func (v *verifiedResponse) reset(r *http.Request) {
 	if r.ProtoAtLeast(1, 1) {
 		return
@@ -78,7 +78,7 @@ func (v *verifiedResponse) reset(r *http.Request) {
 	_ = conn.Close()
 }
 
-// started reports whether a response of this form has begun.
+// started reports whether a response in this format has begun.
 func (v *verifiedResponse) started() bool { return v.pendingStatus != 0 || v.headerSent }
 
 // WriteHeader implements http.ResponseWriter.
@@ -99,7 +99,7 @@ func (v *verifiedResponse) Write(p []byte) (int, error) {
 		v.begin()
 	}
 	if !v.headerSent {
-		return v.ResponseWriter.Write(p) // an error response
+		return v.ResponseWriter.Write(p) // this is an error response
 	}
 	v.length += int64(len(p))
 	if v.zlib != nil {
@@ -115,7 +115,7 @@ const compressedBuffer = 32 << 10
 func (v *verifiedResponse) begin() {
 	if level := v.form.Compress; level > 0 {
 		v.buffer = bufio.NewWriterSize(v.ResponseWriter, compressedBuffer)
-		v.zlib, _ = zlib.NewWriterLevel(v.buffer, level) // level is between 1 and 9
+		v.zlib, _ = zlib.NewWriterLevel(v.buffer, level) // the level is always from 1 to 9
 		for _, name := range []string{"Accept-Ranges", "Content-Length", "ETag"} {
 			v.Header().Del(name)
 		}

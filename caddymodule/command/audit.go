@@ -16,9 +16,9 @@ import (
 var auditVerb = verb{
 	command: cobra.Command{
 		Use:   "audit",
-		Short: "Lists changes of API keys",
+		Short: "Lists changes to API keys",
 		Long: `
-Lists the entries of the audit log, newest first. Flags select some of them.`,
+Lists audit log entries, newest first. Use flags to filter them.`,
 		Example: `  $ caddy api-token audit --limit 20
   $ caddy api-token audit --token-id 4fQ9Zt2LkVb7 --output json`,
 	},

@@ -57,8 +57,8 @@ records; 5 conflict; 6 no response, or no usable response, from the server.`,
 // Exit codes, as documented in the help text.
 const (
 	exitOK = iota
-	// exitFailed is for errors without their own code, such as a failed write to standard
-	// output.
+	// exitFailed is for errors that have no exit code of their own, such as a failed write to
+	// standard output.
 	exitFailed
 	exitUsage
 	exitNotFound
@@ -71,13 +71,14 @@ const (
 type console struct {
 	in       io.Reader
 	out, err io.Writer
-	// interactive reports whether commands can ask questions.
+	// interactive reports whether commands can prompt the user.
 	interactive bool
 	now         func() time.Time
 	after       func(time.Duration) <-chan time.Time
 }
 
-// exit prints the error and returns an error that makes Caddy exit with its code.
+// exit prints the error and returns an error that makes Caddy exit with the corresponding
+// code.
 func (c *console) exit(cmd *cobra.Command, err error) error {
 	code := exitCode(err)
 	if code == exitOK {
@@ -97,22 +98,22 @@ func (c *console) exit(cmd *cobra.Command, err error) error {
 	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }
 
-// message writes a message for people to standard error, followed by a line break.
+// message writes a human-readable message and a line break to standard error.
 func (c *console) message(format string, args ...any) {
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
-		_, _ = fmt.Fprintln(c.err, printable(line)) // there is nowhere else to report an error
+		_, _ = fmt.Fprintln(c.err, printable(line)) // a failure can't be reported anywhere else
 	}
 }
 
-// usageError reports an invalid command that had no effect.
+// usageError is the error for an invalid command that had no effect.
 type usageError string
 
 func usageErrorf(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 func (e usageError) Error() string { return string(e) }
 
-// exitError is an outcome that isn't a failure but has its own exit code. The command has
-// already printed its messages.
+// exitError is an exit code for an outcome that isn't a failure. The command has already
+// printed its messages.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -137,7 +138,7 @@ func exitCode(err error) int {
 	case refused.Status == 401 || refused.Status == 403:
 		return exitRefused
 	case refused.Code == "":
-		return exitUnreachable // from another server, or another part of this one
+		return exitUnreachable // the response came from another server, or from another part of this one
 	case refused.Status == 404:
 		return exitNotFound
 	case refused.Status == 409 || refused.Status == 412 || refused.Status == 422:
@@ -148,7 +149,7 @@ func exitCode(err error) int {
 	return exitUnreachable
 }
 
-// secretLike matches everything that may be a token, with any prefix, or most of one.
+// secretLike matches anything that may be a whole or nearly whole token with any prefix.
 var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}`)
 
 // refuseSecrets returns an error if any argument or flag contains a token.
@@ -165,7 +166,7 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 		"histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 }
 
-// ids returns the arguments as IDs, without duplicates.
+// ids parses the arguments as IDs and removes duplicates.
 func (i *invocation) ids() ([]string, error) {
 	if len(i.args) == 0 {
 		return nil, usageErrorf("missing key ID; `list` shows the IDs")
@@ -182,7 +183,7 @@ func (i *invocation) ids() ([]string, error) {
 	return ids, nil
 }
 
-// oneID returns the only argument as an ID.
+// oneID parses the only argument as an ID.
 func (i *invocation) oneID(verb string) (string, error) {
 	ids, err := i.ids()
 	if err != nil {
@@ -194,7 +195,7 @@ func (i *invocation) oneID(verb string) (string, error) {
 	return ids[0], nil
 }
 
-// flagError replaces the API's name of a field with the name of the flag.
+// flagError replaces a field's API name with the corresponding flag's name.
 func flagError(err error) error {
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok {

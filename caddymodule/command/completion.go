@@ -34,7 +34,7 @@ func (i *invocation) completion() error {
 	return scripts[i.args[0]](i.root, i.out)
 }
 
-// choices are the values of flags that accept only a few.
+// choices holds the values of flags that accept only a fixed set.
 var choices = map[string][]string{
 	"output": {outputTable, outputJSON, outputID},
 	"kind":   {"api", "admin"},
@@ -45,7 +45,7 @@ var choices = map[string][]string{
 		"repair"},
 }
 
-// complete lets shells complete the values of a verb's flags.
+// complete adds shell completion for the values of a verb's flags.
 func complete(cmd *cobra.Command) {
 	for name, values := range choices {
 		if cmd.Flags().Lookup(name) == nil {
@@ -60,6 +60,6 @@ func complete(cmd *cobra.Command) {
 				}
 			}
 			return matching, cobra.ShellCompDirectiveNoFileComp
-		}) // the flag exists and has no other completion function
+		}) // can't fail: the flag exists and has no other completion function
 	}
 }

@@ -62,7 +62,7 @@ func (i *invocation) create() error {
 	if err != nil {
 		return err
 	}
-	// The idempotency key makes it safe to repeat a request whose response was lost.
+	// With an idempotency key, it is safe to repeat a request whose response was lost.
 	request.IdempotencyKey = rand.Text()
 	created, err := api.Create(i.ctx, request)
 	if _, lost := errors.AsType[*client.TransportError](err); lost {
@@ -85,7 +85,7 @@ func (i *invocation) create() error {
 	})
 }
 
-// expiry says when a token expires, for a sentence.
+// expiry returns a phrase that says when a token expires.
 func (i *invocation) expiry(t client.Token) string {
 	if t.ExpiresAt.IsZero() {
 		return "never expires"
@@ -93,7 +93,7 @@ func (i *invocation) expiry(t client.Token) string {
 	return fmt.Sprintf("expires %s (%s)", t.ExpiresAt.Format(time.RFC3339), relative(t.ExpiresAt, i.now()))
 }
 
-// kindName returns a token's kind as written in prose.
+// kindName returns a token kind's name for messages.
 func kindName(kind string) string {
 	if kind == "api" {
 		return "API"

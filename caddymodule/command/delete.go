@@ -45,7 +45,7 @@ func (i *invocation) delete() error {
 	})
 }
 
-// countKeys returns a number of API keys, for a sentence.
+// countKeys returns a phrase with the number of API keys.
 func countKeys(n int) string {
 	if n == 1 {
 		return "1 key"
@@ -68,7 +68,7 @@ func (i *invocation) confirm(api *endpointClient, ids []string, question string)
 	return i.ask(question)
 }
 
-// canConfirm returns an error if --yes is missing and there is nobody to ask.
+// canConfirm returns an error if --yes is missing and the command can't prompt the user.
 func (i *invocation) canConfirm() error {
 	if !i.flags.Bool("yes") && !i.interactive {
 		return usageErrorf("not a terminal: add --yes to confirm")
@@ -76,13 +76,14 @@ func (i *invocation) canConfirm() error {
 	return nil
 }
 
-// ask asks for confirmation, unless --yes was given. Anything but yes means no.
+// ask asks for confirmation, unless --yes was given. It treats any answer other than yes as
+// no.
 func (i *invocation) ask(question string) error {
 	if i.flags.Bool("yes") {
 		return nil
 	}
 	_, _ = fmt.Fprintf(i.err, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(i.in).ReadString('\n') // end of input means no
+	answer, _ := bufio.NewReader(i.in).ReadString('\n') // the end of the input counts as no
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil

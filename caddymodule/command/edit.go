@@ -76,10 +76,11 @@ func (i *invocation) edit() error {
 	return i.showToken(form, token)
 }
 
-// none is the flag value that removes a setting.
+// none is the flag value for removing a setting.
 const none = "none"
 
-// editRequest builds the request from the given flags. The server validates their values.
+// editRequest builds the request from the flags that were set. The server validates their
+// values.
 func (i *invocation) editRequest() (client.EditRequest, error) {
 	request := client.EditRequest{}
 	for flag, member := range map[string]string{"name": "name", "account": "account", "preset": "preset"} {
@@ -124,7 +125,8 @@ func (i *invocation) editList(request client.EditRequest, flag, member string) e
 	return err
 }
 
-// editOr sets a member to the value that read returns, or to null if the flag is "none".
+// editOr sets a member to the value that read returns, or to null if the flag's value is
+// "none".
 func (i *invocation) editOr(request client.EditRequest, flag, member string, read func() (any, error)) error {
 	if !i.flags.Changed(flag) {
 		return nil

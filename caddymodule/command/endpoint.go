@@ -20,11 +20,11 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// responseTimeout is longer than the server waits for its store to open.
+	// responseTimeout is longer than the time that the server waits for its store to open.
 	responseTimeout = 30 * time.Second
 )
 
-// client returns a client of the admin API on Caddy's admin endpoint.
+// client returns a client for the admin API on Caddy's admin endpoint.
 func (i *invocation) client() (*endpointClient, error) {
 	address, err := i.adminAddress()
 	if err != nil {
@@ -33,17 +33,18 @@ func (i *invocation) client() (*endpointClient, error) {
 	return newEndpointClient(address)
 }
 
-// adminAddress is the address of Caddy's admin endpoint, in the form of the "admin" option.
+// adminAddress is the address of Caddy's admin endpoint, in the format of the "admin" option.
 type adminAddress struct {
 	text string
 	// adjacent reports whether the address comes from a Caddyfile that Caddy found in the
 	// current directory, without --config. The directory may be a checkout of someone else's
-	// repository, and commands send whole tokens to this address, so it must be on this
-	// machine. Errors don't include it, because it may contain any value from the environment.
+	// repository, and commands send whole tokens to the address, so the address must be on
+	// this machine. Errors don't include the address, because it may contain any value from
+	// the environment.
 	adjacent bool
 }
 
-// adminAddress finds the endpoint in the same way as "caddy reload".
+// adminAddress finds the endpoint in the same way as "caddy reload" does.
 func (i *invocation) adminAddress() (adminAddress, error) {
 	address, file, adapter := i.flags.String("address"), i.flags.String("config"), i.flags.String("adapter")
 	if address != "" {
@@ -62,9 +63,9 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 	return adminAddress{text: address, adjacent: adjacent && found != "" && address != caddy.DefaultAdminListen}, err
 }
 
-// isLocal reports whether a network address can only lead to this machine. The only host name
-// for which this holds is localhost: resolving any other name already reveals it to a DNS
-// server.
+// isLocal reports whether connections to a network address are certain to stay on this
+// machine. The only host name that it accepts is localhost, because resolving any other name
+// would already reveal the name to a DNS server.
 func isLocal(address caddy.NetworkAddress) bool {
 	switch address.Network {
 	case "unix", "unix+h2c":
@@ -75,9 +76,9 @@ func isLocal(address caddy.NetworkAddress) bool {
 	return false
 }
 
-// isLocalIP reports whether a connection to ip stays on this machine. This includes the
-// unspecified address, which an endpoint that listens on all addresses has in its
-// configuration.
+// isLocalIP reports whether a connection to ip stays on this machine. It accepts the
+// unspecified address, because that is the configured address of an endpoint that listens on
+// all addresses.
 func isLocalIP(ip string) bool {
 	if ip == "" {
 		return true // net.Dial uses the local system
@@ -87,8 +88,8 @@ func isLocalIP(ip string) bool {
 	return err == nil && parsed.Zone() == "" && (parsed.IsLoopback() || parsed.IsUnspecified())
 }
 
-// localOnly is a Control function for net.Dialer that refuses to connect to other machines, in
-// case localhost doesn't resolve to a loopback address.
+// localOnly is a Control function for net.Dialer that refuses connections to other machines,
+// in case localhost doesn't resolve to a loopback address.
 func localOnly(network, address string, _ syscall.RawConn) error {
 	if host, _, err := net.SplitHostPort(address); !strings.HasPrefix(network, "tcp") || err == nil && isLocalIP(host) {
 		return nil
@@ -96,13 +97,14 @@ func localOnly(network, address string, _ syscall.RawConn) error {
 	return errors.New("localhost doesn't resolve to a loopback address")
 }
 
-// endpointClient is a client.Client that adds its address to errors.
+// endpointClient is a client.Client that includes its address in errors.
 type endpointClient struct {
 	*client.Client
 	address string // for errors
 }
 
-// unreachableError means that there was no response, or none from the admin API.
+// unreachableError means that no response arrived, or that the response wasn't from the admin
+// API.
 type unreachableError struct {
 	text string
 	err  error
@@ -118,7 +120,7 @@ func (e *unreachableError) sent() bool {
 	return !ok || operation.Op != "dial"
 }
 
-// explain adds to a client's error what people can do about it.
+// explain adds advice for the user to a client's error.
 func (c *endpointClient) explain(err error) error {
 	if err == nil {
 		return nil
@@ -139,7 +141,7 @@ func (c *endpointClient) explain(err error) error {
 	return &unreachableError{err: err, text: err.Error()}
 }
 
-// withoutAddress removes the addresses that package net adds to its errors. Messages contain
+// withoutAddress removes the addresses that package net adds to its errors. Messages include
 // [endpointClient.address] instead.
 func withoutAddress(err error) error {
 	if operation, ok := errors.AsType[*net.OpError](err); ok {
@@ -150,7 +152,7 @@ func withoutAddress(err error) error {
 
 var addressForms = "write, for example, " + caddy.DefaultAdminListen + " or unix//run/caddy.sock"
 
-// newEndpointClient returns a client for the endpoint at an address.
+// newEndpointClient returns a client for the endpoint at the given address.
 func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	parsed, err := caddy.ParseNetworkAddress(address.text)
 	switch {
@@ -171,8 +173,8 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	origin := "http://" + target
 	e := &endpoint{origin: origin}
 	if parsed.IsUnixNetwork() {
-		// The address may end in the socket's permissions. Caddy accepts this host at
-		// any endpoint; browsers can't connect to a unix socket.
+		// The address may end with the socket's permissions. Caddy accepts this host at any
+		// endpoint, and browsers can't connect to a unix socket.
 		network = strings.TrimSuffix(network, "+h2c")
 		target, _, _ = strings.Cut(target, "|")
 		origin, e.origin = "http://127.0.0.1", ""
@@ -200,8 +202,8 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	return &endpointClient{Client: c, address: shown}, nil
 }
 
-// endpoint sends requests to one admin endpoint, regardless of their URL, with the Origin
-// header that Caddy requires if it enforces origins.
+// endpoint sends all requests to one admin endpoint, regardless of their URL. It adds the
+// Origin header, which Caddy requires if it enforces origins.
 type endpoint struct {
 	transport http.RoundTripper
 	origin    string

@@ -84,8 +84,8 @@ func (i *invocation) explainRequest() error {
 	return nil
 }
 
-// printExplanation prints how the gates treat the request, separately for each gate if they
-// differ.
+// printExplanation prints how the gates treat the request. If the results differ, it prints
+// one result per gate.
 func (i *invocation) printExplanation(e client.Explanation) error {
 	if len(e.OtherGates) == 0 {
 		return i.printOutcome(e.GateExplanation, "")

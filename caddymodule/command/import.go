@@ -64,7 +64,7 @@ func (i *invocation) importTokens() error {
 	all := client.Imported{IDs: []string{}, Skipped: []client.SkippedImport{}, Capped: []client.CappedImported{}}
 	batches := slices.Collect(slices.Chunk(tokens, importBatch))
 	if len(batches) == 0 {
-		batches = append(batches, nil) // so that the server checks the account and scopes
+		batches = append(batches, nil) // makes the server check the account and scopes even without tokens
 	}
 	for _, batch := range batches {
 		if request.Data, err = jsonv2.Marshal(userRecord{batch}); err != nil {
@@ -84,17 +84,17 @@ func (i *invocation) importTokens() error {
 	return i.printImported(form, all)
 }
 
-// importBatch is how many tokens are sent in one request. A token has 7 members, and a request
-// body may have 1,000 values.
+// importBatch is the maximum number of tokens per request. Each token has 7 members, and a
+// request body may contain 1,000 values.
 const importBatch = 100
 
-// userRecord is the part of a Mollymawk user record that is sent to the server.
+// userRecord is the part of a Mollymawk user record that import sends to the server.
 type userRecord struct {
 	Tokens []jsontext.Value `json:"tokens"`
 }
 
-// userTokens returns the tokens of a user record. The rest of the record, including the
-// password hash and cookies, isn't sent anywhere.
+// userTokens returns a user record's tokens. The rest of the record, including the password
+// hash and cookies, never leaves this machine.
 func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	text, err := i.readText(name, maxUserRecord)
 	if err != nil {
@@ -105,11 +105,11 @@ func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 	}
 	var whole struct {
 		record
-		// Data is set if the input is the whole response and not only its data.
+		// Data is set if the input is the whole response, not just its data member.
 		Data record `json:"data"`
 	}
 	if err := jsonv2.Unmarshal([]byte(text), &whole); err != nil {
-		// The error may quote the record.
+		// The decoder's error may quote the record.
 		return nil, usageErrorf(
 			"the user record isn't JSON of the expected form: use the response of Mollymawk's /api/login")
 	}

@@ -14,7 +14,7 @@ var listVerb = verb{
 		Use:   "list",
 		Short: "Lists API keys",
 		Long: `
-Lists API keys, newest first. Flags select some of them.
+Lists API keys, newest first. Use flags to filter them.
 
 With --status expiring, the exit status is 4 if any keys are listed, so that
 scripts can check for it.`,
@@ -122,7 +122,8 @@ func (i *invocation) limitFlag() (int, error) {
 	return limit, nil
 }
 
-// onePage reports whether only one page was requested, and prints how to request the next.
+// onePage reports whether the user requested only one page. If so, it prints how to request
+// the next page.
 func (i *invocation) onePage(next string) bool {
 	if !i.flags.Changed("limit") {
 		return false

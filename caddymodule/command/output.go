@@ -34,7 +34,7 @@ func (i *invocation) output() (string, error) {
 	return "", usageErrorf("--output: write table, json or id")
 }
 
-// secretOutput returns the output format of a command that shows a secret only once.
+// secretOutput returns the output format for a command that shows a secret only once.
 func (i *invocation) secretOutput() (string, error) {
 	form, err := i.output()
 	if form == outputID {
@@ -43,10 +43,11 @@ func (i *invocation) secretOutput() (string, error) {
 	return form, err
 }
 
-// rowWriter writes objects one by one, each as the server's JSON and as a table row.
+// rowWriter writes objects one at a time. It receives each object both as the server's JSON
+// and as a table row.
 type rowWriter interface {
 	write(object json.RawMessage, row []string) error
-	// end is called after the last object.
+	// end must be called after the last object.
 	end() error
 }
 
@@ -93,7 +94,7 @@ type tableWriter struct{ *table }
 
 func (w tableWriter) write(_ json.RawMessage, row []string) error { return w.row(row) }
 
-// marshal encodes an object like the API.
+// marshal encodes an object in the same way as the API.
 func marshal(object any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -102,7 +103,7 @@ func marshal(object any) (json.RawMessage, error) {
 	return bytes.TrimRight(b.Bytes(), "\n"), err
 }
 
-// someOf returns the first few scopes and the number of others.
+// someOf returns the first few scopes and how many more there are.
 func someOf(scopes []string) string {
 	const most = 3
 	if len(scopes) <= most {
@@ -118,7 +119,7 @@ func orDash(s string) string {
 	return printable(s)
 }
 
-// jsonWriter writes the objects as the server sent them, in one array.
+// jsonWriter writes the objects exactly as the server sent them, in a single array.
 type jsonWriter struct {
 	out     io.Writer
 	started bool
@@ -142,7 +143,7 @@ func (w *jsonWriter) end() error {
 	return err
 }
 
-// idWriter writes the IDs from one of the columns, one per line.
+// idWriter writes the IDs in one of the columns, one per line.
 type idWriter struct {
 	out    io.Writer
 	column int
@@ -155,8 +156,8 @@ func (w idWriter) write(_ json.RawMessage, row []string) error {
 
 func (idWriter) end() error { return nil }
 
-// printable escapes characters that could affect a terminal or make one text look like
-// another. Names can't contain them, but only the server enforces that.
+// printable escapes characters that could affect a terminal or make one string look like
+// another. The server doesn't allow them in names, but a command can't rely on that.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -169,7 +170,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printableJSON does the same for JSON without changing its meaning: outside strings, the only
+// printableJSON is like printable but preserves the meaning of JSON. Outside strings, the only
 // unprintable characters are line breaks.
 func printableJSON(value json.RawMessage) string {
 	var b strings.Builder

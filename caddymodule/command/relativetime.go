@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// never is the text for a zero time.
+// never is what ago and relative return for a zero time.
 const never = "never"
 
-// Units in seconds, as in Mollymawk: a month has 28 days, but months are used only
-// from 30 days on.
+// Units in seconds, as in Mollymawk. A month has 28 days, but durations under 30 days are
+// never shown in months.
 const (
 	minute = 60
 	hour   = 60 * minute
@@ -22,8 +22,8 @@ const (
 )
 
 // ago returns how long before now t was, in Mollymawk's format: "12 s ago", "3 m ago", "5 h
-// ago", "3 d ago", "2 w ago", "4 mo ago" or "1 y ago"; "never" for a zero t. A t after now,
-// from a clock that is ahead, counts as now.
+// ago", "3 d ago", "2 w ago", "4 mo ago" or "1 y ago". It returns "never" for a zero t. If t
+// is after now, because another clock is ahead, ago treats it as now.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return never
@@ -31,9 +31,9 @@ func ago(t, now time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
-// relative returns t relative to now, such as "in 4 w" or "3 d ago"; "never" for a zero t.
-// Future times are rounded to minutes first, so that a token that was just created for 12
-// hours expires "in 12 h".
+// relative describes t relative to now, such as "in 4 w" or "3 d ago". It returns "never" for
+// a zero t. It rounds future times to minutes first, so that a newly created token with a
+// lifetime of 12 hours expires "in 12 h".
 func relative(t, now time.Time) string {
 	left := t.Sub(now)
 	switch {
@@ -59,7 +59,7 @@ func span(d time.Duration) string {
 	case seconds < firstMonth:
 		return unit(seconds/week, "w")
 	case seconds < year:
-		// A year would have 13 months of 28 days.
+		// Without the limit of 12, 364 days would be 13 months of 28 days.
 		return unit(min(12, seconds/month), "mo")
 	}
 	return unit(seconds/year, "y")

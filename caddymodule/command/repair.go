@@ -69,11 +69,12 @@ func (i *invocation) repair() error {
 var compactVerb = verb{
 	command: cobra.Command{
 		Use:   "compact",
-		Short: "Frees the disk space of deleted records",
+		Short: "Frees disk space that deleted records still occupy",
 		Long: `
-Rebuilds the key store's file, so that it and its backups have no unused space.
-Caddy continues to serve requests, but changes of keys wait, for up to half a
-minute with a million keys. The disk needs space for a second copy.`,
+Rebuilds the key store's file, so that neither the file nor its backups contain
+unused space. Caddy continues to serve requests, but changes to keys have to wait,
+for up to half a minute if there are a million keys. The disk must have enough
+space for a second copy of the file.`,
 		Example: `  $ caddy api-token compact`,
 	},
 	flags: func(*pflag.FlagSet) {},

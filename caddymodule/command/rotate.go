@@ -82,7 +82,7 @@ func (i *invocation) rotate() error {
 	})
 }
 
-// printSecret writes a new secret to standard output and then calls report.
+// printSecret writes a new secret to standard output, then calls report.
 func (i *invocation) printSecret(form string, created client.Created, done string, report func()) error {
 	text := created.Secret.Reveal()
 	if form == outputJSON {

@@ -45,7 +45,7 @@ and can't be found.`,
 	run: (*invocation).scan,
 }
 
-// finding is a token that was found.
+// finding is a token that scan has found.
 type finding struct {
 	Path   string `json:"path"`
 	Line   int    `json:"line"`
@@ -54,7 +54,7 @@ type finding struct {
 	Status string `json:"status"`
 }
 
-// Statuses of a finding other than token statuses.
+// Statuses that a finding can have in addition to token statuses.
 const (
 	statusUnknown   = "unknown"
 	statusUnchecked = "unchecked"
@@ -110,22 +110,22 @@ func (i *invocation) findingWriter(form string) rowWriter {
 		newTable(i.out, []column{{name: "WHERE", least: 20}, {name: "TOKEN"}, {name: "ID"}, {name: "STATUS"}})}
 }
 
-// scanner searches files for tokens, one by one.
+// scanner searches files for tokens, one file at a time.
 type scanner struct {
 	*invocation
 	prefixes token.Prefixes
-	// api is nil if tokens are not looked up on the server. If that is because of an error,
-	// lookupErr is that error.
+	// api is nil if scan doesn't look up tokens on the server. If an error is the reason,
+	// lookupErr holds it.
 	api       *endpointClient
 	lookupErr error
 	out       rowWriter
 	found     int
-	// unread counts the files that were not read completely. missing counts those that don't
-	// exist.
+	// unread is the number of files that were not read completely. missing is the number of
+	// paths that don't exist.
 	unread, missing int
-	// roots are the real paths of the arguments.
+	// roots holds the arguments' real paths.
 	roots []string
-	// piece and chunk are buffers that all texts share.
+	// piece and chunk are buffers that are reused for every file.
 	piece, chunk []byte
 }
 
@@ -133,7 +133,7 @@ func (s *scanner) report(name string, line int, secret string) error {
 	s.found++
 	credential, err := s.prefixes.Parse(secret)
 	if err != nil {
-		return err // unreachable: Find has checked the token
+		return err // can't happen: Find has checked the token
 	}
 	id := credential.ID.String()
 	f := finding{Path: name, Line: line, ID: id, Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…",
@@ -147,7 +147,8 @@ func (s *scanner) report(name string, line int, secret string) error {
 		case refused != nil && refused.Code == "not_found":
 			f.Status = statusUnknown
 		default:
-			// Findings matter more than their status, so continue without the server.
+			// Finding tokens matters more than showing their status, so continue without the
+			// server.
 			s.lookupErr, s.api = s.api.explain(err), nil
 		}
 	}

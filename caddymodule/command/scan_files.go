@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 )
 
-// scan searches the named files and directories. It reports and counts unreadable files; its
-// errors concern the server or the output.
+// scan searches the named files and directories. It reports and counts unreadable files, so
+// the errors that it returns concern only the server or the output.
 func (s *scanner) scan(names []string) error {
 	for _, name := range names {
 		if name == "-" {
 			continue
 		}
-		if path, err := realPath(name); err == nil { // otherwise it is unreadable, and no link leads to it
+		if path, err := realPath(name); err == nil { // fails only for unreadable paths, to which no link leads
 			s.roots = append(s.roots, path)
 		}
 	}
@@ -27,7 +27,7 @@ func (s *scanner) scan(names []string) error {
 	return nil
 }
 
-// named searches a path from the arguments, whatever its type. It follows links.
+// named searches a path from the arguments, regardless of the file type. It follows links.
 func (s *scanner) named(name string) error {
 	if name == "-" {
 		return s.read("-", s.in)
@@ -46,12 +46,12 @@ func (s *scanner) named(name string) error {
 	return s.file(name)
 }
 
-// directory searches everything below a directory. It doesn't open irregular files: a FIFO
-// would block, and a device may be endless.
+// directory searches everything below a directory. It doesn't open irregular files, because
+// opening a FIFO may block, and a device may never reach its end.
 func (s *scanner) directory(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		s.notRead(err) // entries has those before the error
+		s.notRead(err) // entries contains what was read before the error
 	}
 	for _, entry := range entries {
 		name := filepath.Join(dir, entry.Name())
@@ -73,8 +73,9 @@ func (s *scanner) directory(dir string) error {
 	return nil
 }
 
-// link reports a link below a directory, unless its target is searched anyway. Such links are
-// never followed, because they may form a cycle or lead to an unintended directory.
+// link reports a link below a directory, unless the link's target is searched anyway. The scan
+// never follows such a link, because it may be part of a cycle or lead to an unintended
+// directory.
 func (s *scanner) link(name string) {
 	target, err := realPath(name)
 	if err != nil {
@@ -105,7 +106,7 @@ func (s *scanner) notRead(err error) {
 	s.message("%s", printable("not read: "+err.Error()))
 }
 
-// realPath returns the absolute path of a file with all links resolved.
+// realPath returns a file's absolute path with all links resolved.
 func realPath(name string) (string, error) {
 	path, err := filepath.Abs(name)
 	if err != nil {

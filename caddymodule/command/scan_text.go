@@ -13,7 +13,8 @@ import (
 // scanBuffer is the size of the read buffer, in bytes.
 const scanBuffer = 1 << 20
 
-// read searches a text in pieces. Consecutive pieces overlap, so that no token is missed.
+// read searches a text in pieces. Consecutive pieces overlap, so that no token at a boundary
+// is missed.
 func (s *scanner) read(name string, from io.Reader) error {
 	const overlap = token.SecretTextLength - 1
 	if s.chunk == nil {
@@ -32,7 +33,7 @@ func (s *scanner) read(name string, from io.Reader) error {
 		}
 		if err != nil {
 			if name == "-" {
-				err = fmt.Errorf("-: %w", err) // other errors include the file name
+				err = fmt.Errorf("-: %w", err) // other errors already include the file name
 			}
 			s.notRead(err)
 			return nil
@@ -43,35 +44,35 @@ func (s *scanner) read(name string, from io.Reader) error {
 	}
 }
 
-// search reports the tokens in a piece of a text. line is the line number of the piece's
-// beginning. No token is found twice, because pieces overlap by less than a token.
+// search reports the tokens in a piece of text. line is the line number at the start of the
+// piece. No token is found twice, because pieces overlap by less than a token's length.
 func (s *scanner) search(name string, line int, text string) error {
 	for at := s.prefixes.Find(text); at >= 0; at = s.prefixes.Find(text) {
 		line += strings.Count(text[:at], "\n")
 		if err := s.report(name, line, text[at:at+token.SecretTextLength]); err != nil {
 			return err
 		}
-		text = text[at+1:] // the next token may overlap with this one
+		text = text[at+1:] // the next token may overlap this one
 	}
 	return nil
 }
 
-// narrower removes zero bytes from a text, so that a token has the same bytes in UTF-8, UTF-16
-// and UTF-32, in either byte order and at any offset. Files with mixed encodings, such as
-// those that PowerShell creates by appending, need no special case.
+// narrower removes zero bytes from a text, so that a token consists of the same bytes in
+// UTF-8, UTF-16 and UTF-32, in either byte order and at any offset. Files with mixed
+// encodings, which PowerShell creates when it appends to a file, need no special handling.
 //
-// In UTF-16, half of a character may look like a line break. In a text with a byte order mark,
-// these bytes become spaces to keep line numbers correct.
+// In UTF-16, one byte of a character may look like a line break. If the text starts with a
+// byte order mark, narrower replaces these bytes with spaces to keep line numbers correct.
 type narrower struct {
-	length int64 // bytes of text so far
-	last   byte  // last byte of text so far
+	length int64 // length of the text so far, in bytes
+	last   byte  // last byte of the text so far
 	utf16  bool
 }
 
 // append appends the next part of the text to a piece.
 func (n *narrower) append(piece, text []byte) []byte {
 	if n.length > 1 && !n.utf16 && bytes.IndexByte(text, 0) < 0 {
-		return append(piece, text...) // most texts; last isn't needed
+		return append(piece, text...) // true for most texts, which don't need last
 	}
 	for _, b := range text {
 		if n.length == 1 {

@@ -60,7 +60,7 @@ func (i *invocation) show() error {
 	return nil
 }
 
-// showToken prints one token.
+// showToken prints a single token.
 func (i *invocation) showToken(form string, token client.Token) (err error) {
 	switch form {
 	case outputJSON:
@@ -73,11 +73,11 @@ func (i *invocation) showToken(form string, token client.Token) (err error) {
 	return err
 }
 
-// showAll prints a token with one line per field.
+// showAll prints a token, one field per line.
 func (i *invocation) showAll(t client.Token) error {
 	out := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
 	line := func(name, value string) {
-		_, _ = fmt.Fprintf(out, "%s\t%s\n", name, orDash(value)) // Flush returns the error
+		_, _ = fmt.Fprintf(out, "%s\t%s\n", name, orDash(value)) // Flush returns any error
 	}
 	moment := func(name string, at time.Time, none string) {
 		if at.IsZero() {

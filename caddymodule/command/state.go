@@ -54,8 +54,8 @@ On a terminal, the command asks for confirmation. Elsewhere, add --yes.`,
 		"Revoke %s? Requests are refused immediately, and this can't be undone.")
 )
 
-// responsesEnd is how long the server takes to end the responses of a token that is no longer
-// valid.
+// responsesEnd is how long the server takes to end all responses after their token is no
+// longer valid.
 const responsesEnd = time.Second
 
 func (i *invocation) changeState(done string, change func(*client.Client, *invocation, string) (client.Token, error),
@@ -91,8 +91,8 @@ func (i *invocation) changeState(done string, change func(*client.Client, *invoc
 	return err
 }
 
-// each calls do for one token after the other. It continues after a token that doesn't exist
-// or has the wrong status.
+// each calls do for each token in turn. If a token doesn't exist or has the wrong status, each
+// continues with the next one.
 func (i *invocation) each(ids []string, do func(id string) error) error {
 	var failed []error
 	for _, id := range ids {
@@ -102,7 +102,7 @@ func (i *invocation) each(ids []string, do func(id string) error) error {
 		case exitNotFound, exitConflict:
 			failed = append(failed, fmt.Errorf("%s: %w", id, err))
 		default:
-			// The next token would fail for the same reason.
+			// All further tokens would fail for the same reason.
 			return errors.Join(append(failed, fmt.Errorf("%s: %w", id, err))...)
 		}
 	}

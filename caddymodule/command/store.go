@@ -56,8 +56,7 @@ func (i *invocation) backup() error {
 	return nil
 }
 
-// backupTo writes a backup to a temporary file and renames it once it is complete and synced
-// to disk.
+// backupTo writes a backup to a temporary file, syncs the file to disk and then renames it.
 func (i *invocation) backupTo(api *endpointClient, name string) (length int64, err error) {
 	draft, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".new-*") // with mode 0600
 	if err != nil {
@@ -100,7 +99,7 @@ var checkVerb = verb{
 		Use:   "check [<file>]",
 		Short: "Checks a key store for damage",
 		Long: `
-Reads every record of a store's file, such as a backup, and checks that the
+Reads every record in a store's file, such as a backup, and checks that the
 indexes agree with the records. Without a file, it takes a backup from the running
 Caddy and checks that.
 
@@ -161,7 +160,7 @@ func (i *invocation) checkFile(name string) error {
 	return nil
 }
 
-// printLines prints arbitrary texts, one per line.
+// printLines prints arbitrary strings, one per line.
 func (i *invocation) printLines(lines []string) error {
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(i.out, printable(line)); err != nil {
@@ -224,10 +223,10 @@ var clockVerb = verb{
 		Use:   "clock accept",
 		Short: "Accepts the server's current clock after it wrongly ran ahead",
 		Long: `
-The key store never goes back in time: if the clock is behind the latest recorded
-time, the recorded time counts, so that expired keys stay expired. If the clock
-wrongly ran ahead, keys seem to have expired until it catches up. This command
-accepts the current clock instead.
+The key store's time never moves backward: if the clock is behind the latest
+recorded time, the store uses the recorded time, so that expired keys stay
+expired. If the clock wrongly ran ahead, keys seem to have expired until real time
+catches up. This command makes the store accept the current clock instead.
 
 If the clock is more than a day ahead of the elapsed time, by mistake or because
 the server was off, Caddy stops deleting old audit entries and usage until you
@@ -235,7 +234,7 @@ accept the clock with this command.
 
 The audit log records this command.`,
 	},
-	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask") },
+	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask for confirmation") },
 	run:   (*invocation).clock,
 }
 
@@ -250,8 +249,8 @@ func (i *invocation) clock() error {
 	if err != nil {
 		return err
 	}
-	if err := i.ask("Accept the server's current clock? Keys that expired by a later recorded time may become " +
-		"valid again, and old audit entries and usage are deleted by it."); err != nil {
+	if err := i.ask("Accept the server's current clock? Keys that expired under a later recorded time may become " +
+		"valid again, and the new time determines which old audit entries and usage are deleted."); err != nil {
 		return err
 	}
 	clock, err := api.AcceptClock(i.ctx)

@@ -10,21 +10,21 @@ import (
 // tableWidth is the maximum width of a table, in terminal columns.
 const tableWidth = 80
 
-// tableHead is how many rows a table buffers before it computes the column widths.
+// tableHead is the number of rows that a table buffers before it computes the column widths.
 const tableHead = 200
 
-// column is a column of a table.
+// column describes a table column.
 type column struct {
 	name string
-	// least is the minimum width to which the column may shrink to fit the table; 0 means that
-	// it never shrinks.
+	// least is the minimum width to which the column may shrink so that the table fits the
+	// terminal. If least is 0, the column never shrinks.
 	least int
-	// right aligns the column to the right.
+	// right makes the column right-aligned.
 	right bool
 }
 
-// table writes rows in columns that fit the width of a terminal. It truncates cells that are
-// too long.
+// table writes rows in columns that fit a terminal's width. It truncates cells that are too
+// long.
 type table struct {
 	out     io.Writer
 	columns []column
@@ -34,7 +34,7 @@ type table struct {
 
 func newTable(out io.Writer, columns []column) *table { return &table{out: out, columns: columns} }
 
-// row adds a row and escapes unprintable characters in it.
+// row adds a row, escaping unprintable characters.
 func (t *table) row(cells []string) error {
 	row := make([]string, len(cells))
 	for i, cell := range cells {
@@ -74,8 +74,8 @@ func (t *table) flush() error {
 
 const gap = "  "
 
-// fit computes the column widths: the width of the widest cell, reduced for columns that may
-// shrink, the widest first.
+// fit computes the column widths. Each column starts as wide as its widest cell. If the table
+// is too wide, fit shrinks the columns that may shrink, the widest first.
 func (t *table) fit() []int {
 	widths := make([]int, len(t.columns))
 	total := len(gap) * (len(t.columns) - 1)

@@ -12,10 +12,11 @@ import (
 
 const tokenFileUsage = "File that contains the key; - means standard input"
 
-// maxSecretFile is larger than any token, in bytes.
+// maxSecretFile is the maximum size of a file with a secret, in bytes. It is larger than any
+// token.
 const maxSecretFile = 4096
 
-// secretFrom reads a secret from a file that contains nothing else.
+// secretFrom reads a secret from a file that contains only the secret.
 func (i *invocation) secretFrom(name string) (string, error) {
 	text, err := i.readText(name, maxSecretFile)
 	if err != nil && !errors.Is(err, errTooLarge) {
@@ -32,7 +33,7 @@ func (i *invocation) secretFrom(name string) (string, error) {
 	return secret, nil
 }
 
-// errTooLarge is the error for a file with more bytes than the caller can use.
+// errTooLarge is the error for a file that exceeds the caller's limit.
 var errTooLarge = errors.New("the file is too large")
 
 // readText reads a file of at most limit bytes, or standard input for "-", as UTF-8.
@@ -56,15 +57,16 @@ func (i *invocation) readText(name string, limit int64) (string, error) {
 	return decodeText(text), nil
 }
 
-// byteOrderMark begins texts in UTF-16, and many UTF-8 texts from Windows.
+// byteOrderMark appears at the start of UTF-16 files and of many UTF-8 files created on
+// Windows.
 const byteOrderMark = '\ufeff'
 
-// decodeText returns a text as UTF-8 without a byte order mark. Programs on Windows also write
-// UTF-16 (PowerShell 5 for >, Notepad for "Unicode") and UTF-32. Without a byte order mark,
-// the zero bytes around the first character show the encoding, because tokens and JSON begin
-// with an ASCII character.
+// decodeText converts a text to UTF-8 without a byte order mark. Windows programs also write
+// UTF-16 (PowerShell 5 with >, Notepad with "Unicode") and UTF-32. If the byte order mark is
+// missing, the zero bytes around the first character reveal the encoding, because tokens and
+// JSON begin with an ASCII character.
 func decodeText(text []byte) string {
-	// An x in a pattern matches any byte except zero.
+	// In a pattern, x matches any byte except zero.
 	begins := func(pattern string) bool {
 		if len(text) < len(pattern) {
 			return false
@@ -92,8 +94,8 @@ func decodeText(text []byte) string {
 	return strings.TrimPrefix(decoded, string(byteOrderMark))
 }
 
-// decodeUTF16 decodes UTF-16. It keeps an odd byte at the end, such as a line break that
-// another program appended.
+// decodeUTF16 decodes UTF-16. If the length is odd, it keeps the last byte, which may be a
+// line break that another program has appended.
 func decodeUTF16(text []byte, order binary.ByteOrder) string {
 	units := make([]uint16, len(text)/2)
 	for i := range units {
@@ -102,7 +104,7 @@ func decodeUTF16(text []byte, order binary.ByteOrder) string {
 	return string(utf16.Decode(units)) + string(text[2*len(units):])
 }
 
-// decodeUTF32 decodes UTF-32. It keeps extra bytes at the end.
+// decodeUTF32 decodes UTF-32. It keeps any extra bytes at the end.
 func decodeUTF32(text []byte, order binary.ByteOrder) string {
 	runes := make([]rune, len(text)/4)
 	for i := range runes {

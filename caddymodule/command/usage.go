@@ -83,7 +83,7 @@ func (i *invocation) usage() error {
 	return err
 }
 
-// usageHistory shows a token's usage over time.
+// usageHistory prints a token's usage over time.
 func (i *invocation) usageHistory() error {
 	id, err := i.oneID("usage with --step, --from or --to")
 	if err != nil {
@@ -126,7 +126,7 @@ func (i *invocation) usageHistory() error {
 var usageColumns = []column{{name: "TIME (UTC)"}, {name: "SCOPE", least: 8}, {name: "OUTCOME", least: 8},
 	{name: "REQUESTS", right: true}}
 
-// usageObject contains the usage fields of a token, with the API's names.
+// usageObject contains a token's usage fields under their API names.
 type usageObject struct {
 	ID            string  `json:"id"`
 	Name          string  `json:"name"`

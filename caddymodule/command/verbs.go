@@ -8,26 +8,26 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// verb is one subcommand of "caddy api-token".
+// verb is a subcommand of "caddy api-token".
 type verb struct {
-	// command contains the help texts.
+	// command contains the help text.
 	command cobra.Command
 	// flags declares the verb's own flags.
 	flags func(*pflag.FlagSet)
 	run   func(*invocation) error
 }
 
-// invocation is one run of a verb.
+// invocation is a single run of a verb.
 type invocation struct {
 	*console
-	ctx   context.Context // canceled at the end of the run
+	ctx   context.Context // canceled when the run ends
 	flags caddycmd.Flags
 	args  []string
 	root  *cobra.Command // caddy itself
 }
 
 // addVerbs turns cmd into the "api-token" command. It prints all errors in one place and uses
-// one exit code for all usage errors, because cobra and Caddy would each handle them
+// the same exit code for all usage errors, because cobra and Caddy would each handle them
 // differently.
 func addVerbs(cmd *cobra.Command, c *console) {
 	cmd.SetOut(c.out)
