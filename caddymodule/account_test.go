@@ -47,11 +47,11 @@ func TestIsUpstreamToken(t *testing.T) {
 				found = found || w == tok
 			}
 			if got := app.isUpstreamToken(credential.Digest); got != found {
-				t.Errorf("%s, token %.8s: %v", when, tok, got)
+				t.Errorf("%s: isUpstreamToken(%.8s) = %v, want %v", when, tok, got, found)
 			}
 		}
 		if app.isUpstreamToken(token.Digest{}) {
-			t.Errorf("%s: the zero digest is recognized as a token", when)
+			t.Errorf("%s: isUpstreamToken returned true for the zero digest", when)
 		}
 	}
 	check("at first", first, third)

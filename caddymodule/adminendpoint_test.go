@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestRunningConfig checks that requests to Caddy's admin endpoint wait for a configuration
-// that is starting, as requests at the gate wait for the store.
+// TestRunningConfig checks that requests to Caddy's admin endpoint wait while a configuration
+// is starting, as requests at the gate wait for the store.
 func TestRunningConfig(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -18,11 +18,11 @@ func TestRunningConfig(t *testing.T) {
 		want                          bool
 		waited                        time.Duration
 	}{
-		"running":        {0, time.Hour, true, 0},
-		"starting":       {25 * time.Millisecond, time.Hour, true, 30 * time.Millisecond},
-		"starting long":  {4900 * time.Millisecond, time.Hour, true, 4900 * time.Millisecond},
-		"never":          {time.Hour, time.Hour, false, storeWait},
-		"client is gone": {time.Hour, 50 * time.Millisecond, false, 50 * time.Millisecond},
+		"running":     {0, time.Hour, true, 0},
+		"starting":    {25 * time.Millisecond, time.Hour, true, 30 * time.Millisecond},
+		"slow start":  {4900 * time.Millisecond, time.Hour, true, 4900 * time.Millisecond},
+		"never":       {time.Hour, time.Hour, false, storeWait},
+		"client gone": {time.Hour, 50 * time.Millisecond, false, 50 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,7 +38,7 @@ func TestRunningConfig(t *testing.T) {
 				})
 				if waited := time.Since(start); ok != test.want || (running.Context != nil) != test.want ||
 					waited != test.waited {
-					t.Errorf("%v after %v, want %v after %v", ok, waited, test.want, test.waited)
+					t.Errorf("got %v after %v, want %v after %v", ok, waited, test.want, test.waited)
 				}
 			})
 		})

@@ -13,16 +13,16 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddyfile adapter and the modules of its output
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // provides the Caddyfile adapter and the modules in its output
 
-	_ "github.com/mollygate/mollygate/mollymawk" // its routes
+	_ "github.com/mollygate/mollygate/mollymawk" // provides the route table
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
 func init() { registerHandler("watching", watchingHandler) }
 
-// watchingHandler checks for cancellation of the request, as proxies do, and returns the
+// watchingHandler watches for the request's cancellation, as proxies do, and returns the
 // request's URIs in a header.
 func watchingHandler(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	select {
@@ -34,10 +34,10 @@ func watchingHandler(w http.ResponseWriter, r *http.Request, next caddyhttp.Hand
 	}
 }
 
-// chains are Caddy's complete handler chains, without sockets, by site name.
+// chains holds Caddy's complete handler chains by site name. They run without sockets.
 type chains map[string]*caddyhttp.Server
 
-// loadChains loads sites with and without a gate, and returns a token for them.
+// loadChains loads sites with and without a gate. It also returns a token that they accept.
 func loadChains(t testing.TB) (chains, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mg-") //nolint:usetesting // socket paths must be short
@@ -109,8 +109,8 @@ func loadChains(t testing.TB) (chains, string) {
 	return loaded, secret.Reveal()
 }
 
-// TestForwardedRequest checks that the path of the forwarded request is the same in RequestURI
-// and URL, and that the client's request is unchanged.
+// TestForwardedRequest checks that RequestURI and URL contain the same path in the forwarded
+// request, and that the client's request is unchanged.
 func TestForwardedRequest(t *testing.T) {
 	sites, token := loadChains(t)
 	for requested, want := range map[string]string{
@@ -119,7 +119,7 @@ func TestForwardedRequest(t *testing.T) {
 		"/api/volume/delete?block_name=x": "/api/block/delete?block_name=x",
 	} {
 		r := httptest.NewRequest(http.MethodGet, requested, nil)
-		if requested != want { // an alias
+		if requested != want { // the requested path is an alias
 			r = httptest.NewRequest(http.MethodPost, requested, strings.NewReader("{}"))
 		}
 		r.Host = "gated-watched"
@@ -127,16 +127,17 @@ func TestForwardedRequest(t *testing.T) {
 		w := httptest.NewRecorder()
 		sites["gated-watched"].ServeHTTP(w, r)
 		if got := w.Header()["X-Requested-Uri"]; !slices.Equal(got, []string{want, want}) {
-			t.Errorf("%s: status %d, forwarded as %q", requested, w.Code, got)
+			t.Errorf("%s: got status %d, forwarded as %q", requested, w.Code, got)
 		}
 		if r.RequestURI != requested || r.URL.RequestURI() != requested || len(r.Header) != 1 ||
 			r.Header.Get("Accept") != "*/*" {
-			t.Errorf("%s: the request changed to %s %s %v", requested, r.RequestURI, r.URL.RequestURI(), r.Header)
+			t.Errorf("%s: the client's request changed to %s %s %v", requested,
+				r.RequestURI, r.URL.RequestURI(), r.Header)
 		}
 	}
 }
 
-// silentWriter is a response writer that doesn't allocate.
+// silentWriter is a response writer that doesn't allocate memory.
 type silentWriter struct {
 	header http.Header
 	status int
@@ -152,8 +153,8 @@ func (w *silentWriter) prepare(r *http.Request, token []string) {
 	r.Header["Authorization"] = token
 }
 
-// request returns a function that sends a request with the token to a site, and the writer of
-// its responses.
+// request returns a function that sends a request with the token to a site, and the writer
+// that receives the responses.
 func (c chains) request(site, token string) (send func(), w *silentWriter) {
 	r := httptest.NewRequest(http.MethodGet, "/api/unikernels", nil)
 	r.Host = site
@@ -171,8 +172,8 @@ const (
 	malformedToken = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7E"
 )
 
-// TestAllocations compares the allocations of a request with and without a gate. One
-// allocation is Caddy's own, for the directive.
+// TestAllocations compares a request's allocations with and without a gate. Caddy itself makes
+// one of the allocations, for the directive.
 func TestAllocations(t *testing.T) {
 	sites, token := loadChains(t)
 	allocations := func(site, token string, status int) float64 {
@@ -190,10 +191,10 @@ func TestAllocations(t *testing.T) {
 		without, most     float64
 	}{
 		{"allowed", "gated", token, http.StatusOK, open, 7},
-		// A handler that watches for cancellation, such as a proxy, causes a cancelable
+		// A handler that watches for cancellation, such as a proxy, requires a cancelable
 		// context and a timer for the response timeout.
 		{"allowed and watched", "gated-watched", token, http.StatusOK, watched, 12},
-		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // 6 of them by bbolt
+		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, 18}, // bbolt makes 6 of them
 		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, 12},
 	} {
 		if n := allocations(tt.site, tt.token, tt.status) - tt.without; n > tt.most {

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestBodyBuffer reads bodies of all lengths around the sizes at which the buffer grows.
+// TestBodyBuffer reads bodies of every length close to the sizes at which the buffer grows.
 func TestBodyBuffer(t *testing.T) {
 	t.Parallel()
 	const limit = 3000
@@ -21,21 +21,24 @@ func TestBodyBuffer(t *testing.T) {
 		body := strings.Repeat("x", length)
 		for _, declared := range []int64{-1, int64(length), int64(length) + 1} {
 			for name, r := range map[string]io.Reader{"whole": strings.NewReader(body),
-				"with its end": iotest.DataErrReader(strings.NewReader(body)),
-				"in halves":    iotest.HalfReader(strings.NewReader(body))} {
+				"EOF with data": iotest.DataErrReader(strings.NewReader(body)),
+				"in halves":     iotest.HalfReader(strings.NewReader(body))} {
 				b := bodyBuffer{budget: -1}
 				err := b.readFrom(r, limit, declared)
 				switch {
 				case length > limit:
 					if !errors.Is(err, errBodyTooLarge) {
-						t.Fatalf("%d bytes, declared %d, %s: %v", length, declared, name, err)
+						t.Fatalf("%d bytes, declared %d, %s: got error %v, want %v", length, declared, name, err,
+							errBodyTooLarge)
 					}
 				case declared > int64(length):
 					if !errors.Is(err, io.ErrUnexpectedEOF) {
-						t.Fatalf("%d bytes, declared %d, %s: %v", length, declared, name, err)
+						t.Fatalf("%d bytes, declared %d, %s: got error %v, want %v", length, declared, name, err,
+							io.ErrUnexpectedEOF)
 					}
 				case err != nil || string(b.bytes) != body:
-					t.Fatalf("%d bytes, declared %d, %s: %v, read %d", length, declared, name, err, len(b.bytes))
+					t.Fatalf("%d bytes, declared %d, %s: read %d bytes, error %v", length, declared, name,
+						len(b.bytes), err)
 				}
 				if cap(b.bytes) > max(firstBuffer, 2*length) || int64(cap(b.bytes)) != b.taken {
 					t.Fatalf("%d bytes, declared %d, %s: allocated %d bytes, reserved %d", length, declared, name,
@@ -70,7 +73,7 @@ func TestBodyRefusal(t *testing.T) {
 	} {
 		refusal := bodyRefusal(tt.err)
 		if got := fmt.Sprintf("%d %s", refusal.Status, refusal.Code); got != tt.want || refusal.Err == nil {
-			t.Errorf("%s: %s, want %s", name, got, tt.want)
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestJSONErrors checks that errors name the option and quote nothing long.
+// TestJSONErrors checks that errors name the option and don't quote anything long.
 func TestJSONErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -22,7 +22,7 @@ func TestJSONErrors(t *testing.T) {
 		err := json.Unmarshal([]byte(text), new(BearerAuth))
 		if (want == "") != (err == nil) || err != nil &&
 			(!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
-			t.Errorf("%s: %v, want %q", text, err, want)
+			t.Errorf("%s: got error %v, want one that contains %q", text, err, want)
 		}
 	}
 }

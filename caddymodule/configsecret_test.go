@@ -14,7 +14,7 @@ import (
 )
 
 // TestUpstreamTokenErrors checks that errors about an upstream token name the account and the
-// kind of problem, but contain nothing of the configured value, which may be the token.
+// kind of problem, but don't contain any part of the configured value, which may be the token.
 func TestUpstreamTokenErrors(t *testing.T) {
 	const secret = "15232af5-6194-407b-818d-50267002ba07"
 	dir := t.TempDir()
@@ -63,16 +63,17 @@ func TestUpstreamTokenErrors(t *testing.T) {
 		a := &Account{UpstreamToken: configured}
 		err := a.provision("alice", zap.NewNop())
 		if err == nil {
-			t.Errorf("%s is accepted", strings.ReplaceAll(configured, secret, "(SECRET)"))
+			t.Errorf("%s was accepted, want an error", strings.ReplaceAll(configured, secret, "(SECRET)"))
 			continue
 		}
 		text := err.Error()
 		if !strings.HasPrefix(text, "account alice: upstream_token: ") || !strings.Contains(text, want) {
-			t.Errorf("%s: %q, want an error with %q", strings.ReplaceAll(configured, secret, "(SECRET)"), text, want)
+			t.Errorf("%s: got %q, want an error that contains %q",
+				strings.ReplaceAll(configured, secret, "(SECRET)"), text, want)
 		}
 		for _, part := range []string{secret[:8], secret[24:], dir, "EMPTY_X", "BRACES", "second"} {
 			if strings.Contains(text, part) {
-				t.Errorf("an error contains %q, a part of the configured value", part)
+				t.Errorf("an error contains %q, which is part of the configured value", part)
 			}
 		}
 	}
@@ -81,9 +82,9 @@ func TestUpstreamTokenErrors(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "unreadable"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.ReadFile(filepath.Join(dir, "unreadable")); err != nil { // root can read it
+	if _, err := os.ReadFile(filepath.Join(dir, "unreadable")); err != nil { // root can read any file
 		if _, err := resolveSecret(unreadable); err == nil || !strings.Contains(err.Error(), "permission denied") {
-			t.Errorf("unreadable: %v", err)
+			t.Errorf("unreadable file: got error %v, want permission denied", err)
 		}
 	}
 
@@ -99,12 +100,12 @@ func TestUpstreamTokenErrors(t *testing.T) {
 		"{system.os}":                  caddy.NewReplacer().ReplaceAll("{system.os}", ""),
 	} {
 		if got, err := resolveSecret(configured); err != nil || got != want {
-			t.Errorf("a valid token is refused: %v", err)
+			t.Errorf("a valid token was refused: %v", err)
 		}
 	}
 }
 
-// TestUpstreamTokenReload checks that the log contains nothing of the configured value when
+// TestUpstreamTokenReload checks that the log doesn't contain the configured value when
 // reloading the token fails.
 func TestUpstreamTokenReload(t *testing.T) {
 	t.Parallel()
@@ -139,6 +140,6 @@ func TestUpstreamTokenReload(t *testing.T) {
 		}
 	}
 	if failed != 3 || a.credential().token != "first" {
-		t.Errorf("%d failures logged, want 3", failed)
+		t.Errorf("got %d failures in the log, want 3", failed)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestGatesOf checks that gatesOf finds gates anywhere a Caddyfile can have them.
+// TestGatesOf checks that gatesOf finds gates everywhere that a Caddyfile can contain them.
 func TestGatesOf(t *testing.T) {
 	t.Parallel()
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
@@ -85,11 +85,11 @@ a.example.com, b.example.com {
 		":8080: a:answer",
 		"a.example.com, b.example.com: a:a",
 	}; !slices.Equal(got, want) {
-		t.Errorf("found %q, want %q", got, want)
+		t.Errorf("gatesOf found %q, want %q", got, want)
 	}
 }
 
-// TestGateOutsideRoutes checks that a gate outside the http app's configuration is refused,
+// TestGateOutsideRoutes checks that a gate outside the http app's configuration is an error,
 // because it would affect gates that are already set up.
 func TestGateOutsideRoutes(t *testing.T) {
 	t.Parallel()
@@ -102,19 +102,19 @@ func TestGateOutsideRoutes(t *testing.T) {
 	}
 	app := new(App)
 	if catalog := app.gates.catalog(); catalog.Presets == nil || len(catalog.Scopes) != 0 {
-		t.Errorf("the catalog without gates is %+v", catalog)
+		t.Errorf("got the catalog %+v without gates, want an empty one", catalog)
 	}
 	for _, step := range []struct {
 		path string
 		want error
 	}{{"/a", nil}, {"/a", nil}, {"/b", errOutsideRoutes}} {
 		if _, err := app.readGates(caddy.Context{}, configured(step.path)); !errors.Is(err, step.want) {
-			t.Errorf("%s: %v, want %v", step.path, err, step.want)
+			t.Errorf("%s: got error %v, want %v", step.path, err, step.want)
 		}
 	}
 }
 
-// TestGateError checks that an invalid gate is reported regardless of which gate is
+// TestGateError checks that provisioning reports an invalid gate, no matter which gate is
 // provisioned first.
 func TestGateError(t *testing.T) {
 	t.Parallel()

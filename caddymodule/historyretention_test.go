@@ -2,7 +2,7 @@ package caddymodule
 
 import "testing"
 
-// TestHistoryRetention checks the limits of history_retention: at least 32 days, for monthly
+// TestHistoryRetention checks that history_retention must be at least 32 days, for monthly
 // quotas, and at most ten years.
 func TestHistoryRetention(t *testing.T) {
 	t.Parallel()
@@ -11,7 +11,7 @@ func TestHistoryRetention(t *testing.T) {
 		"31d": 0, "1mo": 0, "1h": 0, "11y": 0, "unlimited": 0, "x": 0, "": 0, "99999999999999999h": 0,
 	} {
 		if got, err := historyDays(text); got != want || (err == nil) != (want > 0) {
-			t.Errorf("%q: %d, %v, want %d", text, got, err, want)
+			t.Errorf("%q: got %d days and error %v, want %d days", text, got, err, want)
 		}
 	}
 }

@@ -30,8 +30,8 @@ func init() {
 	caddy.RegisterModule(new(panickingStore))
 }
 
-// panickingHandler is a handler after the gate that fails in a way selected by the path. The
-// request, and therefore the upstream token, is on its stack.
+// panickingHandler is a handler behind the gate. The path selects how it fails. The request,
+// and therefore the upstream token, is on its stack.
 func panickingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	switch r.URL.Path {
 	case "/good":
@@ -43,18 +43,18 @@ func panickingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handle
 	case "/held":
 		w.WriteHeader(http.StatusTeapot)
 	case "/aborted":
-		panic(http.ErrAbortHandler) // like Caddy's abort directive
+		panic(http.ErrAbortHandler) // as Caddy's abort directive does
 	case "/broken":
 		w.WriteHeader(http.StatusTeapot)
-		panic(http.ErrAbortHandler) // like Caddy's proxy
+		panic(http.ErrAbortHandler) // as Caddy's proxy does
 	case "/nil":
 		w.Header()["X"] = (*http.Request)(nil).TransferEncoding
 	}
 	panic(errors.New("out of order: " + r.URL.Path))
 }
 
-// panickingStore is a bbolt store that panics when it looks up a digest, while a file named
-// "armed" exists next to it.
+// panickingStore is a bbolt store that panics on digest lookups while a file named "armed"
+// exists next to it.
 type panickingStore struct{ BoltStore }
 
 func (*panickingStore) CaddyModule() caddy.ModuleInfo {
@@ -78,9 +78,9 @@ func (b panickingBackend) IDOf(digest token.Digest) (token.ID, error) {
 	return b.Backend.IDOf(digest)
 }
 
-// TestPanics checks what happens when the gate or a handler after it panics: the request ends
-// without a response that could pass for a complete one, nothing more of it is forwarded, no
-// credential is logged, and Caddy serves the next request.
+// TestPanics checks what happens when the gate or a later handler panics: the request ends
+// without a response that looks complete, the gate stops forwarding it, no credential is
+// logged, and Caddy still serves the next request.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	const upstream = "the-upstream-token-5b7d4e6f"
@@ -91,7 +91,7 @@ func TestPanics(t *testing.T) {
 	for _, test := range []struct {
 		name, path, token string
 		storeToo          bool
-		// status is the response's status, or 0 for no response.
+		// status is the response's status, or 0 if there is no response.
 		status int
 		whole  bool
 		logged string
@@ -116,7 +116,7 @@ func TestPanics(t *testing.T) {
 		}
 		status, whole := c.get(t, test.path, test.token)
 		if status != test.status || whole != test.whole {
-			t.Errorf("%s: status %d, complete %t, want %d and %t", test.name, status, whole, test.status, test.whole)
+			t.Errorf("%s: got status %d, complete %t; want %d, %t", test.name, status, whole, test.status, test.whole)
 		}
 		c.wait(t, "the log has "+test.name, func() bool { return strings.Contains(c.printed(t), test.logged) })
 		if test.storeToo {
@@ -131,12 +131,11 @@ func TestPanics(t *testing.T) {
 		}
 	}
 	if allowed := c.used(t, token); allowed != 8 {
-		t.Errorf("counted %d allowed requests, want 8", allowed)
+		t.Errorf("the usage count is %d allowed requests, want 8", allowed)
 	}
 }
 
-// panickingCaddy is a Caddy with the panicking modules in a separate process; see
-// TestCaddyProcess.
+// panickingCaddy is a separate Caddy process with the panicking modules; see TestCaddyProcess.
 type panickingCaddy struct {
 	dir, address string
 	output       *os.File
@@ -153,7 +152,8 @@ func (c *panickingCaddy) printed(t *testing.T) string {
 	return string(text)
 }
 
-// TestCaddyProcess runs Caddy in a separate process when a test starts it as such.
+// TestCaddyProcess runs Caddy if another test has started this process for that purpose.
+// Otherwise, it does nothing.
 func TestCaddyProcess(*testing.T) {
 	if args := os.Getenv("MOLLYGATE_TEST_ARGS"); args != "" {
 		os.Args = strings.Split(args, "\n")
@@ -281,8 +281,8 @@ func (c *panickingCaddy) used(t *testing.T, token string) (allowed int) {
 	return object.UsageCount
 }
 
-// get sends a request and returns the response's status, or 0 for no response, and whether the
-// response was complete.
+// get sends a request. It returns the response's status, or 0 if there was no response, and
+// whether the response was complete.
 func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whole bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", c.address)

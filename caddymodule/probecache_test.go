@@ -17,7 +17,8 @@ var (
 	unknownInstance = probeResult{refusal: gate.Refuse(gate.BackendError)}
 )
 
-// TestProbeCache checks that cacheable results are cached for a minute and others aren't.
+// TestProbeCache checks that cacheable results are cached for one minute and that other
+// results aren't cached.
 func TestProbeCache(t *testing.T) {
 	t.Parallel()
 	var c probeCache
@@ -46,7 +47,7 @@ func TestProbeCache(t *testing.T) {
 			return step.result
 		})
 		if got.refusal.Code != step.want || sent != step.sent {
-			t.Errorf("step %d: %q after %d probes, want %q after %d", i, got.refusal.Code, sent, step.want,
+			t.Errorf("step %d: got %q after %d probes, want %q after %d", i, got.refusal.Code, sent, step.want,
 				step.sent)
 		}
 	}
@@ -60,11 +61,11 @@ func TestProbeCacheIsBounded(t *testing.T) {
 		c.get(t.Context(), fmt.Sprint(i), time.Unix(1_800_000_000, 0), func() probeResult { return knownInstance })
 	}
 	if len(c.results) > maxResults || len(c.inflight) != 0 {
-		t.Errorf("%d results are cached, %d probes are in flight", len(c.results), len(c.inflight))
+		t.Errorf("got %d cached results and %d probes in flight", len(c.results), len(c.inflight))
 	}
 }
 
-// TestConcurrentProbes checks that concurrent calls share a result, whether or not it is
+// TestConcurrentProbes checks that concurrent calls share a result, even if it isn't
 // cacheable, and that canceling one call doesn't affect the others.
 func TestConcurrentProbes(t *testing.T) {
 	t.Parallel()
@@ -97,7 +98,7 @@ func TestConcurrentProbes(t *testing.T) {
 			}
 			others.Go(func() {
 				if got := ask(waiting); got.err == nil {
-					t.Error("a canceled call got a result")
+					t.Error("get returned a result to a canceled call")
 				}
 			})
 			synctest.Wait()
@@ -111,7 +112,7 @@ func TestConcurrentProbes(t *testing.T) {
 	}
 }
 
-// TestProbePanics checks that a panic leaves no call waiting.
+// TestProbePanics checks that no call keeps waiting after a probe panics.
 func TestProbePanics(t *testing.T) {
 	t.Parallel()
 	var c probeCache
@@ -121,6 +122,6 @@ func TestProbePanics(t *testing.T) {
 	}()
 	if got := c.get(t.Context(), "a", time.Now(),
 		func() probeResult { return unknownInstance }); got.refusal.Code != gate.BackendError {
-		t.Errorf("after a panic: %+v", got)
+		t.Errorf("got result %+v after a panic", got)
 	}
 }

@@ -42,7 +42,7 @@ func TestRedact(t *testing.T) {
 		head + "-N":                        head + "-N",
 		token[:54] + "!":                   head + redacted + "!",
 		"xya" + token[3:]:                  "xya" + head[3:] + redacted,
-		"zzk" + token[3:]:                  "zzk" + token[3:], // another program's prefix
+		"zzk" + token[3:]:                  "zzk" + token[3:], // a different program's prefix
 		"Mmk" + strings.ToLower(token[3:]): "Mmk" + strings.ToLower(head[3:]) + redacted,
 		strings.ToUpper(token):             strings.ToUpper(head) + redacted,
 		"_" + token:                        "_" + head + redacted,
@@ -54,12 +54,12 @@ func TestRedact(t *testing.T) {
 		"/%2561?a=%zz":  "/%2561?a=%zz", // unchanged
 	} {
 		if got := testRedactor.text(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+			t.Errorf("redacting %q: got %q, want %q", text, got, want)
 		}
 	}
 }
 
-// TestRedactIsLinear checks that hostile texts take only linear time.
+// TestRedactIsLinear checks that redaction takes linear time even for hostile input.
 func TestRedactIsLinear(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"%25", "%2525", "_", "mmk_", "mmk_4fQ9Zt2LkVb7_", unknownToken, "%6d", "a"} {
@@ -67,7 +67,7 @@ func TestRedactIsLinear(t *testing.T) {
 		start := time.Now()
 		testRedactor.text(text)
 		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("1 MiB of %q took %v", unit, took)
+			t.Errorf("redacting 1 MiB of %q took %v", unit, took)
 		}
 	}
 }
@@ -96,8 +96,8 @@ func (n *namedToken) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 		enc.AppendArray(caddyhttp.LoggableStringArray{n.Token}))
 }
 
-// TestRedactingLogger checks that tokens are removed from every kind of field, however it is
-// added, and that everything else is logged unchanged.
+// TestRedactingLogger checks that tokens are removed from every kind of field, no matter how
+// the field is added, and that everything else is logged unchanged.
 func TestRedactingLogger(t *testing.T) {
 	t.Parallel()
 	value := &namedToken{"x", unknownToken}
@@ -138,7 +138,7 @@ func TestRedactingLogger(t *testing.T) {
 			write(testRedactor.logger(zap.New(zapcore.NewTee(core, zapcore.NewNopCore()))))
 			if text := out.String(); strings.Contains(text, unknownToken[17:]) || !strings.Contains(text, "REDACTED") ||
 				!json.Valid(out.Bytes()) {
-				t.Errorf("%s, %s: %s", name, how, text)
+				t.Errorf("%s, %s: unexpected log output: %s", name, how, text)
 			}
 		}
 	}
@@ -162,11 +162,11 @@ func TestRedactingLogger(t *testing.T) {
 		logger.Named("a").With(zap.Int("with", 2)).Error("message", clean...)
 	}
 	if plain.String() != redacted.String() {
-		t.Errorf("fields without tokens are logged as\n%s, want\n%s", redacted.String(), plain.String())
+		t.Errorf("fields without tokens were logged as\n%s, want\n%s", redacted.String(), plain.String())
 	}
 }
 
-// FieldlessError is an error type whose nil pointer panics in Error.
+// FieldlessError is an error type whose Error method panics when called on a nil pointer.
 type FieldlessError struct{}
 
 func (e *FieldlessError) Error() string { return (*e).text() }

@@ -17,15 +17,15 @@ import (
 
 func init() { registerHandler("sending", sendingHandler) }
 
-// sending is the state that the test and sendingHandler share.
+// sending is the state shared by the test and sendingHandler.
 var sending struct {
-	arrived   chan struct{} // receives a value for each waiting request
-	release   chan struct{} // closed to send the requests
+	arrived   chan struct{} // receives one value per waiting request
+	release   chan struct{} // closed when the requests may be sent
 	transport *http.Transport
 	backend   string
 }
 
-// sendingHandler sends requests after a delay, like a proxy in which requests wait for a
+// sendingHandler delays requests before sending them, like a proxy that has no free
 // connection.
 func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	sending.arrived <- struct{}{}
@@ -42,8 +42,8 @@ func sendingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler)
 	return response.Body.Close()
 }
 
-// TestExpiredRequestIsNotSent checks that a request whose token expires while it waits isn't
-// sent over any protocol, even before the store looks for expired tokens.
+// TestExpiredRequestIsNotSent checks that a waiting request isn't sent over any protocol once
+// its token has expired, even if the store hasn't detected the expiry yet.
 func TestExpiredRequestIsNotSent(t *testing.T) {
 	sites, _ := loadChains(t)
 	module, err := caddy.ActiveContext().App(appName)
@@ -102,20 +102,20 @@ func TestExpiredRequestIsNotSent(t *testing.T) {
 				arrived++
 			case response := <-responses:
 				pending--
-				t.Errorf("%s: response %d %s before the handler was called", name, response.Code, response.Body)
+				t.Errorf("%s: got response %d %s before the handler was called", name, response.Code, response.Body)
 			}
 		}
 		time.Sleep(token.ExpiresAt.Sub(store.Now()))
 		close(sending.release)
 		for range pending {
 			if response := <-responses; response.Code != http.StatusUnauthorized {
-				t.Errorf("%s: response %d %s", name, response.Code, response.Body)
+				t.Errorf("%s: got response %d %s", name, response.Code, response.Body)
 			}
 		}
 		sending.transport.CloseIdleConnections()
-		backend.Close() // waits for requests in progress
+		backend.Close() // waits for requests that are in progress
 		if n := received.Load(); n != 0 {
-			t.Errorf("%s: the backend received %d of %d requests", name, n, requests)
+			t.Errorf("%s: the backend received %d of %d requests, want none", name, n, requests)
 		}
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// preparedRequest returns a request as Caddy passes it to handlers.
+// preparedRequest returns a request in the form in which Caddy passes it to handlers.
 func preparedRequest(ctx context.Context, target string) *http.Request {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), new(caddyhttp.Server))
 }
 
-// TestOverTLS checks that in a chain of trusted proxies, the first reports the client's
-// protocol.
+// TestOverTLS checks that overTLS uses the protocol reported by the first proxy in a chain of
+// trusted proxies.
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -43,7 +43,7 @@ func TestOverTLS(t *testing.T) {
 		"a websocket":            {protocols: []string{"wss"}},
 		"untrusted":              {protocols: []string{"https"}, untrusted: true},
 		"TLS":                    {tls: true, untrusted: true, want: true},
-		"TLS, and http":          {tls: true, protocols: []string{"http"}, want: true},
+		"TLS with http":          {tls: true, protocols: []string{"http"}, want: true},
 	} {
 		r := preparedRequest(t.Context(), "/")
 		caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, !test.untrusted)
@@ -52,7 +52,7 @@ func TestOverTLS(t *testing.T) {
 			r.TLS = new(tls.ConnectionState)
 		}
 		if got := overTLS(r); got != test.want {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
+			t.Errorf("%s: got %v, want %v", name, got, test.want)
 		}
 	}
 }
@@ -74,10 +74,10 @@ func TestUserActor(t *testing.T) {
 	} {
 		got := userActor(user)
 		if got != want {
-			t.Errorf("%q acts as %q, want %q", user, got, want)
+			t.Errorf("user %q: got actor name %q, want %q", user, got, want)
 		}
 		if other, ok := actors[got]; ok {
-			t.Errorf("%q and %q act as %q", user, other, got)
+			t.Errorf("users %q and %q both have the actor name %q", user, other, got)
 		}
 		actors[got] = user
 	}

@@ -54,11 +54,11 @@ func TestWarnAboutPermissions(t *testing.T) {
 			fix, _ := line.ContextMap()["fix"].(string)
 			if i >= len(test.want) || !strings.Contains(line.Message, test.want[i]) ||
 				line.Level != zapcore.WarnLevel || !strings.HasPrefix(fix, "chmod ") || !strings.Contains(fix, dir) {
-				t.Errorf("%s: %s %v", name, line.Message, line.ContextMap())
+				t.Errorf("%s: got warning %q with fields %v", name, line.Message, line.ContextMap())
 			}
 		}
 		if logs.Len() != len(test.want) {
-			t.Errorf("%s: %d warnings, want %d", name, logs.Len(), len(test.want))
+			t.Errorf("%s: got %d warnings, want %d", name, logs.Len(), len(test.want))
 		}
 		_ = os.Chmod(dir, 0o700)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestTokenInURLBeforeStoreIsOpen checks that a token in the URL is refused as such even while
-// the store is being opened, and that error routes never handle it.
+// TestTokenInURLBeforeStoreIsOpen checks that a token in the URL is refused with the correct
+// code even while the store is being opened, and that error routes never handle the refusal.
 func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -34,19 +34,19 @@ func TestTokenInURLBeforeStoreIsOpen(t *testing.T) {
 		err := h.ServeHTTP(w, preparedRequest(gone, target), nil)
 		if want == http.StatusBadRequest {
 			if err != nil || w.Code != want || !strings.Contains(w.Body.String(), "token_in_url") {
-				t.Errorf("%s: %d %s, %v", target, w.Code, w.Body, err)
+				t.Errorf("%s: got response %d %s, error %v", target, w.Code, w.Body, err)
 			}
 		} else if handlerErr, ok := err.(caddyhttp.HandlerError); !ok || handlerErr.StatusCode != want {
-			t.Errorf("%s: %v, want %d", target, err, want)
+			t.Errorf("%s: got error %v, want status %d", target, err, want)
 		}
 	}
 	for _, line := range logs.All() {
 		if text := line.Message + line.ContextMap()["uri"].(string); strings.Contains(text, unknownToken[17:]) {
-			t.Errorf("logged: %s", text)
+			t.Errorf("the log contains a token: %s", text)
 		}
 	}
 	if logs.Len() != 2 {
-		t.Errorf("%d log entries, want 2", logs.Len())
+		t.Errorf("got %d log entries, want 2", logs.Len())
 	}
 }
 
@@ -64,11 +64,11 @@ func TestStrayWarnings(t *testing.T) {
 	for _, line := range logs.All() {
 		suppressed = append(suppressed, line.ContextMap()["suppressed"].(int64))
 		if ip := line.ContextMap()["client_ip"]; ip != "192.0.2.1" {
-			t.Errorf("client_ip is %v", ip)
+			t.Errorf("got client_ip %v", ip)
 		}
 	}
 	if want := []int64{0, 3, 1, 0}; len(suppressed) != len(want) || suppressed[0] != want[0] ||
 		suppressed[1] != want[1] || suppressed[2] != want[2] || suppressed[3] != want[3] {
-		t.Errorf("suppressed counts are %v, want %v", suppressed, want)
+		t.Errorf("got suppressed counts %v, want %v", suppressed, want)
 	}
 }

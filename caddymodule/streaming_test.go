@@ -18,11 +18,11 @@ import (
 
 func init() { registerHandler("streaming", streamingHandler) }
 
-// streaming receives nil when a response has begun, and then the reason for its end.
+// streaming receives nil when a response has begun, then the reason why it ended.
 var streaming = make(chan error)
 
-// streamingHandler begins a response without a length, as selected by the query, and then
-// waits until the request is canceled.
+// streamingHandler begins a response without a length and waits until the request is canceled.
+// The query selects how it begins the response.
 func streamingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	_, _ = io.WriteString(w, "a")
 	switch r.URL.RawQuery {
@@ -42,7 +42,7 @@ func streamingHandler(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handle
 }
 
 // TestStreamedResponseEndsWithToken checks that a streamed response ends when its token is
-// disabled, even if the handler is one of Caddy's own.
+// disabled, even if one of Caddy's own handlers sends it.
 func TestStreamedResponseEndsWithToken(t *testing.T) {
 	sites, text := loadChains(t)
 	module, err := caddy.ActiveContext().App(appName)
@@ -70,7 +70,7 @@ func TestStreamedResponseEndsWithToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := <-streaming; err == nil || err.Error() != "context canceled" {
-			t.Errorf("%s: the response ended with %v", way, err)
+			t.Errorf("%s: the response ended with error %v, want context canceled", way, err)
 		}
 		if _, err := store.Enable(id, token.AnyVersion, actor); err != nil {
 			t.Fatal(err)
@@ -78,8 +78,8 @@ func TestStreamedResponseEndsWithToken(t *testing.T) {
 	}
 }
 
-// TestEventQueueNeverBlocks checks that a full queue drops and counts events instead of
-// blocking.
+// TestEventQueueNeverBlocks checks that a full queue drops and counts events and doesn't
+// block.
 func TestEventQueueNeverBlocks(t *testing.T) {
 	t.Parallel()
 	q := &eventQueue{waiting: make(chan tokenstore.Event, 1)}
@@ -87,6 +87,6 @@ func TestEventQueueNeverBlocks(t *testing.T) {
 		q.add(tokenstore.Event{})
 	}
 	if lost := q.lost.Load(); lost != 2 {
-		t.Errorf("%d events dropped, want 2", lost)
+		t.Errorf("got %d dropped events, want 2", lost)
 	}
 }

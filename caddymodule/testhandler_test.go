@@ -14,7 +14,8 @@ type testHandler struct {
 	serve func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error
 }
 
-// registerHandler registers a handler as a module and as a directive with this name.
+// registerHandler registers a handler as a module and as a directive, both with the given
+// name.
 func registerHandler(name string, serve func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error) {
 	h := testHandler{name, serve}
 	caddy.RegisterModule(h)

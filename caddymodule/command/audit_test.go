@@ -16,11 +16,11 @@ func TestCommandAudit(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(got.out, "\n"), "\n")
 	if got.code != exitOK || len(lines) != 4 || !strings.HasPrefix(lines[0], "TIME") ||
 		!strings.Contains(squeeze(lines[2]), " edit "+id+" second caddy") || !strings.Contains(lines[3], "create") {
-		t.Errorf("%+v", got)
+		t.Errorf("audit: got unexpected outcome %+v", got)
 	}
 	for _, line := range lines {
 		if len([]rune(line)) > tableWidth {
-			t.Errorf("%d columns: %s", len([]rune(line)), line)
+			t.Errorf("got a line with %d columns: %s", len([]rune(line)), line)
 		}
 	}
 	got = s.run("audit", "--action", "edit", "-o", "json")
@@ -31,18 +31,18 @@ func TestCommandAudit(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got.out), &entries); err != nil || len(entries) != 1 || entries[0].TokenID != id ||
 		entries[0].Changes["name"] != "first -> second" {
-		t.Errorf("%+v", got)
+		t.Errorf("audit: got unexpected outcome %+v", got)
 	}
 	if got := s.run("audit", "--actor", "nobody"); got.code != exitOK || got.out != "" || got.err != "no changes\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("audit: got unexpected outcome %+v", got)
 	}
 	got = s.run("audit", "--limit", "1", "-o", "json")
 	_, cursor, found := strings.Cut(got.err, "--cursor ")
 	if !found {
-		t.Fatalf("%+v", got)
+		t.Fatalf("audit: got unexpected outcome %+v", got)
 	}
 	if got := s.run("audit", "--cursor", strings.TrimSpace(cursor), "-o", "json"); strings.Count(got.out,
 		`"action"`) != 2 {
-		t.Errorf("%+v", got)
+		t.Errorf("audit: got unexpected outcome %+v", got)
 	}
 }

@@ -28,13 +28,13 @@ import (
 // commandVector is the example token from the documentation.
 const commandVector = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
-// commandServer is an admin endpoint that serves the admin API.
+// commandServer is an admin endpoint with the admin API.
 type commandServer struct {
 	*httptest.Server
 	store *tokenstore.Store
-	// refuse, if set, returns the refusal of all requests.
+	// refuse, if set, returns the refusal for every request.
 	refuse func() *admin.Refusal
-	// ahead is how far the store's clock is ahead of the machine's clock, in nanoseconds.
+	// ahead is how far the store's clock is ahead of the system clock, in nanoseconds.
 	ahead atomic.Int64
 }
 
@@ -116,13 +116,13 @@ func newCommandServer(t *testing.T) *commandServer {
 
 func (s *commandServer) address() string { return s.Listener.Addr().String() }
 
-// outcome is the result of a command.
+// outcome is a command's result.
 type outcome struct {
 	code     int
 	out, err string
 }
 
-// runCommand runs "caddy api-token" as Caddy would.
+// runCommand runs "caddy api-token" in the same way as Caddy.
 func runCommand(c *console, args ...string) outcome {
 	var out, errs bytes.Buffer
 	if c == nil {
@@ -142,7 +142,7 @@ func runCommand(c *console, args ...string) outcome {
 	}
 	c.out, c.err = io.MultiWriter(c.out, &out), &errs
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
-	root.SetOut(&errs) // should receive nothing
+	root.SetOut(&errs) // nothing should be written here
 	root.SetErr(&errs)
 	cmd := &cobra.Command{Use: "api-token <command>"}
 	addVerbs(cmd, c)
@@ -157,7 +157,7 @@ func runCommand(c *console, args ...string) outcome {
 	return outcome{code, out.String(), errs.String()}
 }
 
-// runAsked runs a command on a terminal and answers its question.
+// runAsked runs a command on a simulated terminal and answers its prompt.
 func runAsked(answer string, args ...string) outcome {
 	return runCommand(&console{in: strings.NewReader(answer), interactive: true}, args...)
 }
@@ -166,20 +166,20 @@ func (s *commandServer) run(args ...string) outcome {
 	return runCommand(nil, append(args, "--address", s.address())...)
 }
 
-// create creates a token with the command line and returns its ID and secret.
+// create creates a token through the command line and returns the token's ID and secret.
 func (s *commandServer) create(t *testing.T, args ...string) (id, secret string) {
 	t.Helper()
 	got := s.run(append([]string{"create", "--expires-in", "90d", "--preset", "read"}, args...)...)
 	secret = strings.TrimSuffix(got.out, "\n")
 	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
-		t.Fatalf("%+v", got)
+		t.Fatalf("create: got unexpected outcome %+v", got)
 	}
 	return credential.ID.String(), secret
 }
 
-// TestCommandUsageErrors checks that usage errors exit with 2, are printed once, and change
-// nothing.
+// TestCommandUsageErrors checks that a usage error exits with code 2, is printed only once and
+// changes nothing.
 func TestCommandUsageErrors(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -294,19 +294,19 @@ func TestCommandUsageErrors(t *testing.T) {
 		}
 		got := runCommand(nil, args...)
 		if got.code != exitUsage || !strings.Contains(got.err, test.want) || got.out != "" {
-			t.Errorf("%q: %+v, want %q", test.args, got, test.want)
+			t.Errorf("%q: got %+v, want an error that contains %q", test.args, got, test.want)
 		}
 		if strings.Count(got.err, "Error") != 1 {
-			t.Errorf("%q: want one error: %s", test.args, got.err)
+			t.Errorf("%q: got standard error %q, want exactly one error", test.args, got.err)
 		}
 	}
 	if got := s.run("list", "-o", "id"); got.out != id+"\n" {
-		t.Errorf("tokens: %+v", got)
+		t.Errorf("listing the tokens: got %+v", got)
 	}
 }
 
-// TestCommandRefusesTokensAsArguments checks that a token in any argument is refused without
-// being repeated.
+// TestCommandRefusesTokensAsArguments checks that commands refuse a token in any argument and
+// don't repeat it in the error.
 func TestCommandRefusesTokensAsArguments(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{commandVector, "zza" + commandVector[3:], commandVector[:len(commandVector)-1]} {
@@ -327,10 +327,10 @@ func TestCommandRefusesTokensAsArguments(t *testing.T) {
 		} {
 			got := runCommand(nil, args...)
 			if got.code != exitUsage || got.out != "" {
-				t.Errorf("%q: %+v", args, got)
+				t.Errorf("%q: got %+v, want a usage error", args, got)
 			}
 			if strings.Contains(got.err, secret[20:]) {
-				t.Errorf("%q: the output repeats the secret: %s", args, got.err)
+				t.Errorf("%q: the error repeats the secret: %s", args, got.err)
 			}
 		}
 	}
@@ -368,7 +368,7 @@ func TestCommandExitCodes(t *testing.T) {
 			got := s.run(args...)
 			if got.code != test.want || !strings.Contains(got.err, "the detail") ||
 				strings.Count(got.err, "Error") != 1 || got.out != "" {
-				t.Errorf("%d to %v: %+v, want exit code %d", test.status, args, got, test.want)
+				t.Errorf("%v, status %d: got %+v, want exit code %d", args, test.status, got, test.want)
 			}
 		}
 	}

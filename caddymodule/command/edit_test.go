@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// stored returns a token from the store.
+// stored reads a token from the store.
 func (s *commandServer) stored(t *testing.T, id string) *token.Token {
 	t.Helper()
 	parsed, err := token.ParseID(id)
@@ -25,7 +25,7 @@ func (s *commandServer) stored(t *testing.T, id string) *token.Token {
 	return found.Token
 }
 
-// present returns the status of the token that the secret belongs to, or an error text.
+// present presents a secret to the store. It returns the token's status, or the error text.
 func (s *commandServer) present(t *testing.T, secret string) string {
 	t.Helper()
 	match, err := s.match(t, secret)
@@ -70,28 +70,28 @@ func TestCommandEdit(t *testing.T) {
 		if text := strings.TrimSpace(fmt.Sprint(stored.Name, " ", stored.Scopes, " ", stored.AllowedIPs, " ",
 			stored.Metadata, " ", stored.Account, " ", stored.RateLimit, " ", stored.Quota)); got.code != exitOK ||
 			text != test.want {
-			t.Errorf("%s: %+v\nstored %s\nwant   %s", test.args, got, text, test.want)
+			t.Errorf("%s: got %+v\nstored %s\nwant   %s", test.args, got, text, test.want)
 		}
 	}
 	if end := time.Until(s.stored(t, id).ExpiresAt); end > time.Hour || end < 50*time.Minute {
-		t.Errorf("the token expires in %s", end)
+		t.Errorf("the token expires in %s, want 1 hour", end)
 	}
 	if !s.stored(t, id).NotBefore.IsZero() {
-		t.Error("not_before is still set")
+		t.Error("edit didn't remove not_before")
 	}
 	if got := s.run("edit", id, "--name", "new"); got.code != exitOK ||
 		!strings.Contains(got.err, "No change was needed") {
-		t.Errorf("%+v", got)
+		t.Errorf("edit: got unexpected outcome %+v", got)
 	}
 	if got := s.run("edit", id, "--name", "x", "-o", "json"); !json.Valid([]byte(got.out)) {
-		t.Errorf("%+v", got)
+		t.Errorf("edit: got unexpected outcome %+v", got)
 	}
 	s.run("revoke", id, "--yes")
 	if got := s.run("edit", id, "--name", "y"); got.code != exitConflict ||
 		!strings.Contains(got.err, "create a new one") {
-		t.Errorf("%+v", got)
+		t.Errorf("edit: got unexpected outcome %+v", got)
 	}
 	if got := s.run("edit", "000000000000", "--name", "y"); got.code != exitNotFound {
-		t.Errorf("%+v", got)
+		t.Errorf("edit: got unexpected outcome %+v", got)
 	}
 }

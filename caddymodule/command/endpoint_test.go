@@ -54,18 +54,18 @@ func TestCommandUnreachable(t *testing.T) {
 	} {
 		got := runCommand(nil, "list", "--address", test.address)
 		if got.code != test.code || !strings.Contains(got.err, test.want) || strings.Count(got.err, "Error") != 1 {
-			t.Errorf("%s: %+v, want exit code %d and %q", test.name, got, test.code, test.want)
+			t.Errorf("%s: got %+v, want exit code %d and %q", test.name, got, test.code, test.want)
 		}
 	}
-	// If the response is lost, the command can't know whether the token was created.
+	// If the response is lost, the command can't know whether the server created the token.
 	lost := foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	if got := runCommand(nil, "create", "--name", "a", "--address", lost); !strings.Contains(got.err,
 		"may have been created") {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 	if got := runCommand(nil, "create", "--name", "a", "--address", address); strings.Contains(got.err,
 		"may have been created") {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := runCommand(nil, "list", "-o", "id", "--config", config); got.code != exitOK || got.out != id+"\n" {
-		t.Errorf("with --config: %+v", got)
+		t.Errorf("with --config: got unexpected outcome %+v", got)
 	}
 	caddyfile := filepath.Join(t.TempDir(), "my.conf")
 	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin "+s.address()+"\n}\n"), 0o600); err != nil {
@@ -86,14 +86,14 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 	}
 	if got := runCommand(nil, "list", "-o", "id", "-c", caddyfile, "-a", "caddyfile"); got.code != exitOK ||
 		got.out != id+"\n" {
-		t.Errorf("with --config and --adapter: %+v", got)
+		t.Errorf("with --config and --adapter: got unexpected outcome %+v", got)
 	}
 	if got := runCommand(nil, "list", "--config", config+".none"); got.code != exitUsage ||
 		!strings.Contains(got.err, "--address") {
-		t.Errorf("a missing file: %+v", got)
+		t.Errorf("with a missing configuration file: got unexpected outcome %+v", got)
 	}
 
-	// A unix socket, with the permissions that the admin option may contain.
+	// Connect to a unix socket. The admin option may include its permissions.
 	socket := filepath.Join(t.TempDir(), "caddy.sock")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -112,16 +112,16 @@ func TestCommandFindsTheEndpoint(t *testing.T) {
 	t.Cleanup(func() { _ = server.Close() })
 	for _, address := range []string{"unix/" + socket, "unix/" + socket + "|0200"} {
 		if got := runCommand(nil, "list", "-o", "id", "--address", address); got.code != exitOK || got.out != id+"\n" {
-			t.Errorf("%s: %+v", address, got)
+			t.Errorf("%s: got unexpected outcome %+v", address, got)
 		}
 	}
 	if host != "127.0.0.1" || origin != "" {
-		t.Errorf("Host is %q, Origin %q", host, origin)
+		t.Errorf("got Host %q and Origin %q", host, origin)
 	}
 }
 
-// TestCommandSendsAnOrigin checks that the command sends an Origin over TCP, which the
-// endpoint may require, and that it is one that Caddy accepts by default.
+// TestCommandSendsAnOrigin checks that over TCP the command sends an Origin header, which the
+// endpoint may require, and that Caddy accepts its value by default.
 func TestCommandSendsAnOrigin(t *testing.T) {
 	t.Parallel()
 	var origin string
@@ -131,14 +131,15 @@ func TestCommandSendsAnOrigin(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	if got := runCommand(nil, "list", "--address", server.Listener.Addr().String()); got.code != exitOK {
-		t.Errorf("%+v", got)
+		t.Errorf("list: got unexpected outcome %+v", got)
 	}
 	if origin != server.URL {
-		t.Errorf("Origin is %q, want %q", origin, server.URL)
+		t.Errorf("got Origin %q, want %q", origin, server.URL)
 	}
 }
 
-// TestCommandProcess runs Caddy in a separate process; see runProcess.
+// TestCommandProcess runs Caddy if runProcess has started this process. Otherwise, it does
+// nothing.
 func TestCommandProcess(*testing.T) {
 	if args := os.Getenv("MOLLYGATE_TEST_ARGS"); args != "" {
 		os.Args = strings.Split(args, "\n")
@@ -147,7 +148,7 @@ func TestCommandProcess(*testing.T) {
 	}
 }
 
-// runProcess runs "caddy api-token" as a process in a directory.
+// runProcess runs "caddy api-token" as a separate process in the given directory.
 func runProcess(t *testing.T, dir string, env []string, in string, args ...string) outcome {
 	t.Helper()
 	caddy := exec.Command(os.Args[0], "-test.run=^TestCommandProcess$")
@@ -164,8 +165,8 @@ func runProcess(t *testing.T, dir string, env []string, in string, args ...strin
 	return outcome{caddy.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// TestCommandInCaddy checks that Caddy turns the outcomes into exit codes and adds nothing to
-// the output.
+// TestCommandInCaddy checks that Caddy exits with each outcome's exit code and doesn't add
+// anything to the output.
 func TestCommandInCaddy(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -177,7 +178,7 @@ func TestCommandInCaddy(t *testing.T) {
 	got := run(append([]string{"create", "--name", "soon", "--preset", "read", "--expires-in", "1d"}, address...)...)
 	secret := strings.TrimSuffix(got.out, "\n")
 	if got.code != exitOK || len(secret) != token.SecretTextLength {
-		t.Fatalf("%+v", got)
+		t.Fatalf("create: got unexpected outcome %+v", got)
 	}
 	for _, test := range []struct {
 		args []string
@@ -195,21 +196,21 @@ func TestCommandInCaddy(t *testing.T) {
 		got := run(test.args...)
 		if got.code != test.code || !strings.HasPrefix(got.err, test.err) ||
 			strings.Count(got.err, "Error") != min(1, len(test.err)) {
-			t.Errorf("%q: %+v, want exit code %d and %q", test.args, got, test.code, test.err)
+			t.Errorf("%q: got %+v, want exit code %d and %q", test.args, got, test.code, test.err)
 		}
 	}
 	if got := run("--help"); got.code != exitOK || !strings.Contains(got.out, "create") || got.err != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 	if got := run("create", "--help"); got.code != exitOK || !strings.Contains(got.out, "--expires-in") ||
 		got.err != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 }
 
 // TestCommandRefusesAnEndpointElsewhere checks that a Caddyfile in the current directory,
-// which may be someone else's, can't make the command send secrets to another machine, or put
-// a value from the environment into an error.
+// which someone else may have written, can't make a command send secrets to another machine or
+// include environment values in errors.
 func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 	t.Parallel()
 	const hidden = "value-of-the-environment"
@@ -257,18 +258,19 @@ func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 			for _, args := range verbs {
 				got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, commandVector, args...)
 				if got.code != exitUsage || !strings.Contains(got.err, "--address") || got.out != "" {
-					t.Errorf("%q: %+v, want exit code %d", args, got, exitUsage)
+					t.Errorf("%q: got %+v, want exit code %d", args, got, exitUsage)
 				}
 				if strings.Contains(got.err, hidden) || strings.Contains(got.err, commandVector[17:]) {
-					t.Errorf("%q shows a secret: %s", args, got.err)
+					t.Errorf("%q: the error shows a secret: %s", args, got.err)
 				}
 			}
 		})
 	}
 }
 
-// TestCommandFindsAnAdjacentCaddyfile checks that an endpoint on this machine is used however
-// its address is written, and that errors contain no value from the environment.
+// TestCommandFindsAnAdjacentCaddyfile checks that commands use an endpoint on this machine no
+// matter how its address is spelled, and that errors don't contain values from the
+// environment.
 func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -304,7 +306,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 		write("Caddyfile", "{\n\tadmin "+address+"\n}\n")
 		got := runProcess(t, dir, []string{"DIR=" + dir, "LOOPBACK=127.0.0.1"}, secret, "lookup", "-o", "id")
 		if got.code != exitOK || got.out != id+"\n" {
-			t.Errorf("%s: %+v", address, got)
+			t.Errorf("%s: got unexpected outcome %+v", address, got)
 		}
 	}
 	for address, want := range map[string]string{unused: unused, "unix//tmp/{$HIDDEN}": "Caddyfile",
@@ -313,36 +315,36 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
 		if got.code != exitUnreachable || !strings.Contains(got.err, want) || strings.Contains(got.err, hidden) ||
 			strings.Contains(got.err, secret[17:]) {
-			t.Errorf("%s: %+v, want %q", address, got, want)
+			t.Errorf("%s: got %+v, want an error that contains %q", address, got, want)
 		}
 	}
-	// The user trusts a file passed with --config, and an address passed with --address.
+	// Passing a file with --config or an address with --address shows that the user trusts it.
 	for _, args := range [][]string{{"--config", "Caddyfile"}, {"--address", "name.invalid:2019"}} {
 		write("Caddyfile", "{\n\tadmin name.invalid:2019\n}\n")
 		got := runProcess(t, dir, nil, secret, append([]string{"lookup"}, args...)...)
 		if got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
-			t.Errorf("%q: %+v", args, got)
+			t.Errorf("%q: got unexpected outcome %+v", args, got)
 		}
 	}
-	// The same applies to CADDY_ADMIN, if the Caddyfile has no address.
+	// So does setting CADDY_ADMIN, if the Caddyfile contains no address.
 	write("Caddyfile", ":80\n")
 	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret,
 		"lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {
-		t.Errorf("CADDY_ADMIN: %+v", got)
+		t.Errorf("with CADDY_ADMIN: got unexpected outcome %+v", got)
 	}
-	// Errors in the file aren't shown either.
+	// Errors must not quote an invalid file either.
 	for _, text := range []string{"{\n\t{$HIDDEN}\n}\n", "{\n\tadmin 127.0.0.1:1 {\n\t\t{$HIDDEN}\n\t}\n}\n",
 		"import {$HIDDEN}\n"} {
 		write("Caddyfile", text)
 		got := runProcess(t, dir, []string{"HIDDEN=" + hidden}, secret, "lookup")
 		if got.code != exitUsage || !strings.Contains(got.err, "--address") || strings.Contains(got.err, hidden) {
-			t.Errorf("%q: %+v", text, got)
+			t.Errorf("Caddyfile %q: got unexpected outcome %+v", text, got)
 		}
 	}
 }
 
-// TestCommandFollowsNoRedirect checks that redirects are never followed, because requests are
-// meant only for the endpoint.
+// TestCommandFollowsNoRedirect checks that commands never follow redirects, because their
+// requests are meant only for the endpoint.
 func TestCommandFollowsNoRedirect(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -362,22 +364,22 @@ func TestCommandFollowsNoRedirect(t *testing.T) {
 				append(args, "--address", server.Listener.Addr().String())...)
 			want := exitUnreachable
 			if args[0] == "scan" {
-				want = exitRefused // a token was found
+				want = exitRefused // scan has found a token
 			}
 			if got.code != want || strings.Contains(got.out+got.err, commandVector[17:]) {
-				t.Errorf("%d to %q: %+v", status, args, got)
+				t.Errorf("%q, status %d: got unexpected outcome %+v", args, status, got)
 			}
 			select {
 			case method := <-received:
-				t.Errorf("%d to %q: redirected %s request", status, args, method)
+				t.Errorf("%q, status %d: the command followed the redirect with a %s request", args, status, method)
 			default:
 			}
 		}
 	}
 }
 
-// TestCommandStaysOnThisMachine checks that a connection to a local endpoint doesn't leave
-// this machine, whatever localhost resolves to.
+// TestCommandStaysOnThisMachine checks that a connection to a local endpoint never leaves this
+// machine, no matter what localhost resolves to.
 func TestCommandStaysOnThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -398,7 +400,7 @@ func TestCommandStaysOnThisMachine(t *testing.T) {
 		{"tcp4", "nonsense", true},
 	} {
 		if err := localOnly(test.network, test.address, nil); (err != nil) != test.refused {
-			t.Errorf("%s %s: %v", test.network, test.address, err)
+			t.Errorf("%s %s: got unexpected error %v", test.network, test.address, err)
 		}
 	}
 }

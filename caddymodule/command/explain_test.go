@@ -12,7 +12,7 @@ func TestCommandExplain(t *testing.T) {
 	id, secret := s.create(t, "--name", "ci")
 	if got := s.run("explain", "GET", "/api/unikernels", "--token-id", id); got.code != exitOK ||
 		!strings.HasPrefix(got.out, "allowed\nCHECK") || !strings.Contains(got.out, "scope") {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 	got := runCommand(&console{in: strings.NewReader(secret)}, "explain", "GET", "/api/volumes", "--token-file", "-",
 		"-o", "json", "--address", s.address())
@@ -22,27 +22,27 @@ func TestCommandExplain(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got.out), &e); err != nil || got.code != exitRefused ||
 		e.Code != "insufficient_scope" || strings.Contains(got.out, secret[20:]) {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 	if got := s.run("explain", "POST", "/api/nothing", "--token-id", id); got.code != exitRefused ||
 		!strings.HasPrefix(got.out, "refused with 403 route_not_allowed\n") || got.err != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 
-	// Gates whose results differ.
+	// Two gates may give different results.
 	got = s.run("explain", "GET", "/api/both", "--token-id", id)
 	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"),
 		strings.Index(got.out,
 			"\nat other.example.com: refused with 403 insufficient_scope\n"); got.code != exitRefused || first < 0 ||
 		second < first {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "api.example.com"); got.code != exitOK ||
 		!strings.HasPrefix(got.out, "allowed\n") {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 	if got := s.run("explain", "GET", "/api/both", "--token-id", id, "--gate", "nowhere"); got.code == exitOK ||
 		!strings.Contains(got.err, "--gate") || !strings.Contains(got.err, "other.example.com") {
-		t.Errorf("%+v", got)
+		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 }

@@ -27,19 +27,20 @@ func TestCommandImport(t *testing.T) {
 		s.stored(t, id).Account != "alice" ||
 		!strings.Contains(got.err, `skipped "old": it has expired`) ||
 		!strings.Contains(got.err, "limited by max_lifetime") || !strings.Contains(got.err, "Imported 1 of 2 keys.") {
-		t.Errorf("%+v", got)
+		t.Errorf("import: got unexpected outcome %+v", got)
 	}
 	if got := run("-o", "json"); got.code != exitOK ||
 		!strings.Contains(got.out, `{"imported":[],"skipped":[{"name":"ci","reason":"it is already imported"}`) {
-		t.Errorf("%+v", got)
+		t.Errorf("import: got unexpected outcome %+v", got)
 	}
 	if got := run("--account", "bob"); got.code != exitUsage || !strings.Contains(got.err, "--account") ||
 		strings.Contains(got.err, "SECRET") {
-		t.Errorf("%+v", got)
+		t.Errorf("import: got unexpected outcome %+v", got)
 	}
 }
 
-// TestCommandImportMany imports more tokens than one request to the admin API can contain.
+// TestCommandImportMany imports more tokens than a single request to the admin API can
+// contain.
 func TestCommandImportMany(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -55,40 +56,40 @@ func TestCommandImportMany(t *testing.T) {
 		got := runCommand(&console{in: strings.NewReader(record)}, "import", "-", "--address", s.address(), "--preset",
 			"read", "-o", "id")
 		if got.code != exitOK || !strings.Contains(got.err, want) {
-			t.Errorf("want %s: %d, %.300s", want, got.code, got.err)
+			t.Errorf("got exit code %d, standard error %.300q; want %q", got.code, got.err, want)
 		}
 	}
 	for _, last := range []int{0, 99, 100, count - 1} {
 		if status := s.present(t, fmt.Sprintf("d9428888-122b-41e1-b85c-%012d", last)); status != "active" {
-			t.Errorf("token %d is %s", last, status)
+			t.Errorf("got status %s for token %d", status, last)
 		}
 	}
 	if got := runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, "import", "-", "--address", s.address(),
 		"--preset", "read", "-o", "json"); got.code != exitOK ||
 		!strings.Contains(got.out, `{"imported":[],"skipped":[],"capped":[]}`) {
-		t.Errorf("none: %+v", got)
+		t.Errorf("no tokens: got unexpected outcome %+v", got)
 	}
 	none := func(args ...string) outcome {
 		return runCommand(&console{in: strings.NewReader(`{"tokens":[]}`)}, append([]string{"import", "-"}, args...)...)
 	}
 	if got := none("--address", s.address(), "--preset", "read"); got.code != exitOK || got.out != "" ||
 		got.err != "The user record contains no API keys to import.\n" {
-		t.Errorf("none, table: %+v", got)
+		t.Errorf("no tokens, table output: got unexpected outcome %+v", got)
 	}
 	if got := none("--address", s.address(), "--preset", "read", "--account", "nobody"); got.code != exitUsage ||
 		!strings.Contains(got.err, "nobody") {
-		t.Errorf("none, unknown account: %+v", got)
+		t.Errorf("no tokens, unknown account: got unexpected outcome %+v", got)
 	}
 	if got := none("--address", s.address(), "--scope", "nothing:here"); got.code != exitUsage ||
 		!strings.Contains(got.err, "nothing:here") {
-		t.Errorf("none, unknown scope: %+v", got)
+		t.Errorf("no tokens, unknown scope: got unexpected outcome %+v", got)
 	}
 	if got := none("--address", "127.0.0.1:1"); got.code != exitUnreachable {
-		t.Errorf("none, no server: %+v", got)
+		t.Errorf("no tokens, no server: got unexpected outcome %+v", got)
 	}
 }
 
-// TestCommandImportSendsTokensOnly checks that only the tokens of the user record leave this
+// TestCommandImportSendsTokensOnly checks that only the user record's tokens leave this
 // process.
 func TestCommandImportSendsTokensOnly(t *testing.T) {
 	t.Parallel()
@@ -116,12 +117,12 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 	} {
 		got := run(record)
 		if got.code != exitOK {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got unexpected outcome %+v", name, got)
 			continue
 		}
 		if body := <-sent; body != `{"format":"mollymawk","data":{"tokens":`+strings.ReplaceAll(tokens, `\u00e9`, "é")+
 			`}}` && body != `{"format":"mollymawk","data":{"tokens":`+tokens+`}}` {
-			t.Errorf("%s: sent %s", name, body)
+			t.Errorf("%s: import sent %s", name, body)
 		}
 	}
 	for name, record := range map[string]string{
@@ -138,11 +139,11 @@ func TestCommandImportSendsTokensOnly(t *testing.T) {
 	} {
 		if got := run(record); got.code != exitUsage || !strings.Contains(got.err, "/api/login") ||
 			strings.Contains(got.err, "SECRET") {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got unexpected outcome %+v", name, got)
 		}
 		select {
 		case body := <-sent:
-			t.Errorf("%s: sent %s", name, body)
+			t.Errorf("%s: import sent %s", name, body)
 		default:
 		}
 	}

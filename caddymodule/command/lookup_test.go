@@ -24,19 +24,19 @@ func TestCommandLookup(t *testing.T) {
 		"file":           look("", "-o", "id", "--token-file", path),
 	} {
 		if got.code != exitOK || got.out != id+"\n" || strings.Contains(got.err, secret[20:]) {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got unexpected outcome %+v", name, got)
 		}
 	}
 	if got := look(commandVector); got.code != exitNotFound || strings.Contains(got.err, commandVector[20:]) {
-		t.Errorf("%+v", got)
+		t.Errorf("lookup: got unexpected outcome %+v", got)
 	}
 	for _, in := range []string{"two words", strings.Repeat("x", maxSecretFile+1)} {
 		if got := look(in); got.code != exitUsage {
-			t.Errorf("%+v", got)
+			t.Errorf("lookup: got unexpected outcome %+v", got)
 		}
 	}
-	// The token isn't accepted as an argument.
+	// lookup doesn't accept a token as an argument.
 	if got := s.run("lookup", secret); got.code != exitUsage || strings.Contains(got.err, secret[20:]) {
-		t.Errorf("%+v", got)
+		t.Errorf("lookup: got unexpected outcome %+v", got)
 	}
 }

@@ -16,11 +16,11 @@ func TestAgo(t *testing.T) {
 		31535999: "12 mo ago", 31536000: "1 y ago", 63072000: "2 y ago",
 	} {
 		if got := ago(now.Add(-time.Duration(seconds)*time.Second), now); got != want {
-			t.Errorf("%d s: %q, want %q", seconds, got, want)
+			t.Errorf("%d s ago: got %q, want %q", seconds, got, want)
 		}
 	}
 	if got := ago(time.Time{}, now); got != never {
-		t.Errorf("%q", got)
+		t.Errorf("zero time: got %q", got)
 	}
 	for _, test := range []struct {
 		at   time.Time
@@ -36,7 +36,7 @@ func TestAgo(t *testing.T) {
 		{time.Time{}, "never"},
 	} {
 		if got := relative(test.at, now); got != test.want {
-			t.Errorf("%v: %q, want %q", test.at, got, test.want)
+			t.Errorf("%v: got %q, want %q", test.at, got, test.want)
 		}
 	}
 }

@@ -17,10 +17,10 @@ func TestCommandRotate(t *testing.T) {
 	second := strings.TrimSuffix(got.out, "\n")
 	if got.code != exitOK || s.present(t, first) != "active" || s.present(t, second) != "active" || second == first ||
 		!strings.Contains(got.err, "The old secret works until ") || strings.Contains(got.err, second[20:]) {
-		t.Errorf("%+v", got)
+		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	if got := s.run("show", id); !strings.Contains(got.err, "The old secret has not been used since the rotation") {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 	match, err := s.match(t, first)
 	if err != nil {
@@ -29,29 +29,29 @@ func TestCommandRotate(t *testing.T) {
 	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.store.Now(), IP: "203.0.113.9",
 		UserAgent: "curl/8.5.0"})
 	if got := s.run("show", id); !strings.Contains(got.err, "s ago from 203.0.113.9 by curl/8.5.0.") {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 	got = s.run("rotate", id, "--grace", "0s", "--yes", "-o", "json")
 	var object struct{ ID, Token string }
 	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.ID != id ||
 		s.present(t, object.Token) != "active" ||
 		s.present(t, second) == "active" || !strings.Contains(got.err, "has stopped working") {
-		t.Errorf("%+v", got)
+		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	asked := func(answer string) outcome {
 		return runAsked(answer, "rotate", id, "--grace", "0", "--address", s.address())
 	}
 	if got := asked("n\n"); got.code != exitRefused || got.out != "" || s.present(t, object.Token) != "active" {
-		t.Errorf("%+v", got)
+		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	if got := asked("y\n"); got.code != exitOK || s.present(t, object.Token) == "active" {
-		t.Errorf("%+v", got)
+		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	got = s.run("rotate", id, "--expires-in", "1h", "--grace", "60")
 	if end := time.Until(s.stored(t, id).ExpiresAt); got.code != exitOK || end > time.Hour {
-		t.Errorf("%+v, expires in %s", got, end)
+		t.Errorf("rotate: got %+v; the key expires in %s", got, end)
 	}
 	if got := s.run("rotate", "000000000000"); got.code != exitNotFound || got.out != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 }

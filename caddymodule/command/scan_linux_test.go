@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipe creates a FIFO that delivers a text.
+// pipe creates a FIFO and writes text to it in the background.
 func pipe(t *testing.T, path, text string) {
 	t.Helper()
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -29,26 +29,26 @@ func pipe(t *testing.T, path, text string) {
 	}()
 }
 
-// TestCommandScanSpecialFiles checks that a FIFO in the arguments is read to its end. A FIFO
-// below a directory could block, so it is only reported, like everything else there that isn't
-// a regular file.
+// TestCommandScanSpecialFiles checks that scan reads a FIFO in the arguments to its end. A
+// FIFO below a directory could block, so scan only reports it, like any other irregular file
+// there.
 func TestCommandScanSpecialFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	text := strings.Repeat("x\n", scanBuffer) + commandVector
 	pipe(t, filepath.Join(dir, "fifo"), text)
 	if code, found, left := scanned(t, nil, dir, "fifo"); code != 4 || found != "fifo:1048577" || left != "" {
-		t.Errorf("a FIFO: exit code %d, found %q: %s", code, found, left)
+		t.Errorf("a FIFO: got exit code %d, found %q: %s", code, found, left)
 	}
 	pipe(t, filepath.Join(dir, "clean"), "x")
 	if err := os.Symlink("clean", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
 	if code, found, left := scanned(t, nil, dir, "link"); code != 0 || found != "" {
-		t.Errorf("a link to a clean FIFO: exit code %d, found %q: %s", code, found, left)
+		t.Errorf("a link to a clean FIFO: got exit code %d, found %q: %s", code, found, left)
 	}
 	if code, _, left := scanned(t, nil, "", "/dev/null"); code != 0 || left != "" {
-		t.Errorf("a device: exit code %d: %s", code, left)
+		t.Errorf("a device: got exit code %d: %s", code, left)
 	}
 
 	dir = tree(t, map[string]string{"a": "x", "b/": ""})
@@ -62,15 +62,15 @@ func TestCommandScanSpecialFiles(t *testing.T) {
 	t.Cleanup(func() { _ = listener.Close() })
 	if code, _, left := scanned(t, nil, dir, "."); code != 1 || !strings.Contains(left, "b/fifo") ||
 		!strings.Contains(left, "socket") || strings.Count(left, "not read: ") != 2 {
-		t.Errorf("below a directory: exit code %d: %s", code, left)
+		t.Errorf("below a directory: got exit code %d: %s", code, left)
 	}
 	if code, _, left := scanned(t, nil, dir, "socket"); code != 1 ||
 		!strings.Contains(left, "not read: open "+dir+"/socket") {
-		t.Errorf("a socket: exit code %d: %s", code, left)
+		t.Errorf("a socket: got exit code %d: %s", code, left)
 	}
 }
 
-// asNobody runs f as a user without privileges, even if root runs the tests.
+// asNobody runs f as an unprivileged user, even if root runs the tests.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -91,8 +91,7 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// TestCommandScanUnreadable checks that unreadable files are reported and the rest is
-// searched.
+// TestCommandScanUnreadable checks that scan reports unreadable files and searches all others.
 func TestCommandScanUnreadable(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"a": "x", "secret": commandVector, "d/e/b": commandVector, "d/f": "x",
@@ -125,31 +124,32 @@ func TestCommandScanUnreadable(t *testing.T) {
 			code, found, left := scanned(t, nil, dir, test.names...)
 			if code != test.code || (code == 4) != (found == "found/t:1") ||
 				strings.Count(left, "not read: ") != len(test.left) {
-				t.Errorf("%q: exit code %d, found %q, want %d: %s", test.names, code, found, test.code, left)
+				t.Errorf("%q: got exit code %d, found %q; want exit code %d: %s", test.names,
+					 code, found, test.code, left)
 			}
 			for _, text := range test.left {
 				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") &&
 					!strings.Contains(left, text+":") {
-					t.Errorf("%q: %q isn't reported: %s", test.names, text, left)
+					t.Errorf("%q: %q is missing from the report: %s", test.names, text, left)
 				}
 			}
 		}
 	})
-	// A read that fails after opening the file succeeded.
+	// Opening this file succeeds, but reading it fails.
 	if code, _, left := scanned(t, nil, "", "/proc/self/mem"); code != 1 ||
 		!strings.Contains(left, "not read: read /proc/self/mem: ") {
-		t.Errorf("a read error: exit code %d: %s", code, left)
+		t.Errorf("a read error: got exit code %d: %s", code, left)
 	}
 }
 
-// TestCommandScanDescriptors checks that process substitutions and paths of standard input are
-// read.
+// TestCommandScanDescriptors checks that scan reads process substitutions and paths that refer
+// to standard input.
 func TestCommandScanDescriptors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{commandVector: 4, "x": 0} {
 		for _, name := range []string{"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "-"} {
 			if got := runProcess(t, t.TempDir(), nil, text, "scan", "--offline", name); got.code != want {
-				t.Errorf("%s: %+v, want exit code %d", name, got, want)
+				t.Errorf("%s: got %+v, want exit code %d", name, got, want)
 			}
 		}
 		shell := exec.Command("bash", "-c",
@@ -164,7 +164,7 @@ scan <(printf %s "$TEXT")`, os.Args[0])
 			t.Fatal(err)
 		}
 		if code := shell.ProcessState.ExitCode(); code != want {
-			t.Errorf("a process substitution: exit code %d, want %d: %s", code, want, &out)
+			t.Errorf("a process substitution: got exit code %d, want %d: %s", code, want, &out)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"testing/iotest"
 )
 
-// tree creates files below a new directory. A name that ends in a slash is a directory, and a
-// name with an arrow is a link.
+// tree creates files in a new directory. A name that ends in a slash creates a directory, and
+// a name with an arrow creates a link.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,14 +39,14 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// scanned runs a scan without a server. It returns what the scan found, without "dir/", and
-// its report of files that it didn't read.
+// scanned runs scan without a server. It returns the findings, without the prefix "dir/", and
+// the report about files that scan didn't read.
 func scanned(t *testing.T, c *console, dir string, names ...string) (code int, found, left string) {
 	t.Helper()
 	args := []string{"scan", "--offline", "-o", "json"}
 	for _, name := range names {
 		if name != "-" && !strings.HasPrefix(name, "/") {
-			name = dir + "/" + name // not cleaned, because a trailing slash matters
+			name = dir + "/" + name // isn't cleaned, because a trailing slash matters
 		}
 		args = append(args, name)
 	}
@@ -65,9 +65,9 @@ func scanned(t *testing.T, c *console, dir string, names ...string) (code int, f
 	return got.code, strings.Join(where, " "), got.err
 }
 
-// TestCommandScanReadsOrSaysSo checks that paths in arguments are read, whatever their type,
-// and that files that were not read are reported and make the exit code 1, unless a token was
-// found elsewhere.
+// TestCommandScanReadsOrSaysSo checks that scan reads all paths in its arguments, regardless
+// of the file type. It must report every file that it didn't read and exit with 1, unless it
+// found a token elsewhere.
 func TestCommandScanReadsOrSaysSo(t *testing.T) {
 	t.Parallel()
 	outside := tree(t, map[string]string{"token": commandVector})
@@ -140,33 +140,33 @@ func TestCommandScanReadsOrSaysSo(t *testing.T) {
 			dir := tree(t, test.files)
 			code, found, left := scanned(t, nil, dir, test.args...)
 			if code != test.code || found != test.found {
-				t.Errorf("exit code %d, found %q; want %d, %q\n%s", code, found, test.code, test.found, left)
+				t.Errorf("got exit code %d, found %q; want %d, %q\n%s", code, found, test.code, test.found, left)
 			}
 			lines := 0
 			for line := range strings.Lines(left) {
 				if strings.HasPrefix(line, "not read: ") {
 					if lines >= len(test.left) || !strings.Contains(line, test.left[lines]) {
-						t.Errorf("not read: %s, want %q", line, test.left)
+						t.Errorf("scan reported %q, want one of %q", line, test.left)
 					}
 					lines++
 				}
 			}
 			if lines != len(test.left) {
-				t.Errorf("%d were not read, want %q:\n%s", lines, test.left, left)
+				t.Errorf("scan reported %d unread files, want %q:\n%s", lines, test.left, left)
 			}
 			if clean := strings.Contains(left, "no API keys found"); clean && code != 0 {
-				t.Errorf("reported as clean: %s", left)
+				t.Errorf("scan reported no keys although it didn't read everything: %s", left)
 			}
 		})
 	}
 	if got := runCommand(nil, "scan", "--offline", tree(t, map[string]string{"a -> nothing": ""})); strings.Contains(
 		got.err, "no API keys found") || strings.Count(got.err, "Error") != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("scan: got unexpected outcome %+v", got)
 	}
 }
 
-// TestCommandScanBrokenRead checks that a text that can't be read completely isn't reported as
-// clean.
+// TestCommandScanBrokenRead checks that scan doesn't report input as clean if it couldn't read
+// all of it.
 func TestCommandScanBrokenRead(t *testing.T) {
 	t.Parallel()
 	broken := func(before string) *console {
@@ -176,24 +176,24 @@ func TestCommandScanBrokenRead(t *testing.T) {
 	for before, want := range map[string]int{"": 1, "x\n": 1, strings.Repeat("x", 3*scanBuffer): 1, commandVector: 4} {
 		if code, _, left := scanned(t, broken(before), "", "-"); code != want ||
 			!strings.Contains(left, "not read: -") || !strings.Contains(left, "on fire") {
-			t.Errorf("%d bytes: exit code %d, want %d: %s", len(before), code, want, left)
+			t.Errorf("read error after %d bytes: got exit code %d, want %d: %s", len(before), code, want, left)
 		}
 	}
-	// Tokens are found across small reads.
+	// scan must find tokens that span several small reads.
 	if code, found, _ := scanned(t,
 		&console{in: iotest.OneByteReader(strings.NewReader("\n" + commandVector + "\n\n" + commandVector))}, "",
 		"-"); code != 4 || found != "-:2 -:4" {
-		t.Errorf("byte by byte: exit code %d, found %q", code, found)
+		t.Errorf("reading byte by byte: got exit code %d, found %q", code, found)
 	}
 }
 
-// remover removes a file when something is written.
+// remover is a writer that removes a file on each write.
 type remover string
 
 func (r remover) Write(text []byte) (int, error) { return len(text), os.RemoveAll(string(r)) }
 
-// TestCommandScanDisappearing checks that files that disappear before they are read are
-// reported.
+// TestCommandScanDisappearing checks that scan reports files that disappear before it reads
+// them.
 func TestCommandScanDisappearing(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
@@ -206,19 +206,19 @@ func TestCommandScanDisappearing(t *testing.T) {
 		got := runCommand(&console{out: remover(gone)}, "scan", "--offline", "-o", "id", dir)
 		if got.code != exitRefused || strings.Count(got.out, "\n") != 1 || !strings.HasPrefix(got.err, "not read: ") ||
 			!strings.Contains(got.err, gone) {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got unexpected outcome %+v", name, got)
 		}
 	}
 }
 
-// TestCommandScanEncodings checks that tokens in UTF-16 and UTF-32 are found at any offset.
+// TestCommandScanEncodings checks that scan finds tokens in UTF-16 and UTF-32 at any offset.
 func TestCommandScanEncodings(t *testing.T) {
 	t.Parallel()
 	files, want := map[string]string{}, []string{}
 	for name, encode := range encodings {
 		for shift := range 4 {
 			width := len(encode("xx")) - len(encode("x"))
-			for _, length := range []int{0, 1, scanBuffer/width - 20} { // the last one crosses the end of a piece
+			for _, length := range []int{0, 1, scanBuffer/width - 20} { // the last one crosses a boundary
 				file := fmt.Sprint(name, " ", shift, " ", length)
 				files[file] = strings.Repeat("\x00", shift) +
 					encode("é\n"+strings.Repeat("x", length)+commandVector+"\n")
@@ -230,13 +230,13 @@ func TestCommandScanEncodings(t *testing.T) {
 	code, found, left := scanned(t, nil, dir, ".")
 	for _, location := range want {
 		if !strings.Contains(found, location) {
-			t.Errorf("not found: %s", location)
+			t.Errorf("scan didn't find the token at %s", location)
 		}
 	}
 	if code != 4 || left != "" || strings.Count(found, ":") != len(want) {
-		t.Errorf("exit code %d, %d found, want %d\n%s", code, strings.Count(found, ":"), len(want), left)
+		t.Errorf("got exit code %d, found %d tokens, want %d\n%s", code, strings.Count(found, ":"), len(want), left)
 	}
-	// Within other text, and directly after each other.
+	// The tokens are surrounded by other text or follow one another directly.
 	token := commandVector
 	for text, lines := range map[string]string{
 		"key=" + encodeUTF16(binary.LittleEndian, token) + token + encodeUTF16(binary.BigEndian, token): "-:1 -:1 -:1",
@@ -246,7 +246,7 @@ func TestCommandScanEncodings(t *testing.T) {
 		encodeUTF16(binary.LittleEndian, token[:len(token)-1]):     "",
 		encodeUTF16(binary.LittleEndian, "\ufeffa\r\nb\r\n"+token): "-:3",
 		encodeUTF16(binary.BigEndian, "\ufeffa\r\nb\r\n"+token):    "-:3",
-		// Characters with a byte that looks like a line break.
+		// These characters contain a byte that looks like a line break.
 		encodeUTF16(binary.LittleEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token): "-:2",
 		encodeUTF16(binary.BigEndian, "\ufeff\u0a05\u010a\u0a0a\n"+token):    "-:2",
 	} {
@@ -259,7 +259,7 @@ func TestCommandScanEncodings(t *testing.T) {
 	}
 }
 
-// TestCommandScanOverlap checks that overlapping tokens are both found.
+// TestCommandScanOverlap checks that scan finds both of two overlapping tokens.
 func TestCommandScanOverlap(t *testing.T) {
 	t.Parallel()
 	first := ""
@@ -272,11 +272,11 @@ func TestCommandScanOverlap(t *testing.T) {
 	}
 	second := withCheck(first[len(first)-3:] + "_111111111111_" + strings.Repeat("0", 32))
 	if _, found, _ := scanned(t, &console{in: strings.NewReader(first + second[3:])}, "", "-"); found != "-:1 -:1" {
-		t.Errorf("found %q", found)
+		t.Errorf("found %q, want both tokens", found)
 	}
 }
 
-// withCheck appends the checksum to a token without one.
+// withCheck appends the checksum to a token that lacks one.
 func withCheck(text string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	check := make([]byte, 6)
@@ -296,22 +296,23 @@ func TestCommandScanMemory(t *testing.T) { // not parallel: it measures memory
 		runtime.ReadMemStats(&before)
 		in := io.LimitReader(repeating(strings.Repeat(text, 1<<15)), size)
 		if code, found, left := scanned(t, &console{in: in}, "", "-"); code != 0 || found != "" {
-			t.Errorf("%s: exit code %d, found %q: %s", name, code, found, left)
+			t.Errorf("%s: got exit code %d, found %q: %s", name, code, found, left)
 		}
 		runtime.ReadMemStats(&after)
-		// Allow for garbage of one collection.
+		// Allow for garbage that hasn't been collected yet.
 		if held := int64(after.HeapSys) - int64(before.HeapSys); held > 64<<20 {
-			t.Errorf("%s: the heap grew by %d MiB", name, held>>20)
+			t.Errorf("%s: the heap grew by %d MiB, want only a few", name, held>>20)
 		}
 	}
 }
 
-// repeating is a reader that repeats the same text forever.
+// repeating is a reader that repeats the same text endlessly.
 type repeating string
 
 func (r repeating) Read(into []byte) (int, error) { return copy(into, r), nil }
 
-// TestCommandScan checks that tokens are found anywhere in files and looked up on the server.
+// TestCommandScan checks that scan finds tokens anywhere in files and looks them up on the
+// server.
 func TestCommandScan(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -333,7 +334,7 @@ func TestCommandScan(t *testing.T) {
 	write("empty", "")
 	write("config.yaml", "a: 1\ntoken: "+secret+"\nb: 2\n")
 	write("deep/binary", strings.Repeat("\x00\n", 10)+revoked+"\x00"+commandVector)
-	// One token crosses the end of a read.
+	// One token spans two reads.
 	write("large", strings.Repeat("x", scanBuffer-20)+"\n"+secret+strings.Repeat("\n", scanBuffer)+secret)
 	if err := os.Symlink(filepath.Join(dir, "config.yaml"), filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
@@ -341,7 +342,7 @@ func TestCommandScan(t *testing.T) {
 	got := s.run("scan", dir, "-o", "json")
 	var findings []finding
 	if err := json.Unmarshal([]byte(got.out), &findings); err != nil || got.code != exitRefused {
-		t.Fatalf("%+v", got)
+		t.Fatalf("scan: got unexpected outcome %+v", got)
 	}
 	var found []string
 	for _, f := range findings {
@@ -354,7 +355,7 @@ func TestCommandScan(t *testing.T) {
 		"large:2 " + id + " active", fmt.Sprint("large:", scanBuffer+2, " ", id, " active"),
 	}
 	if strings.Join(found, "\n") != strings.Join(want, "\n") {
-		t.Errorf("found\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
 	}
 	for _, text := range []string{secret, revoked, commandVector} {
 		if strings.Contains(got.out+got.err, text[17:]) {
@@ -366,19 +367,19 @@ func TestCommandScan(t *testing.T) {
 	}
 	if got := in("x "+secret, "--offline"); got.code != exitRefused || !strings.Contains(got.out, "mmk_"+id+"_…") ||
 		!strings.Contains(got.out, "unchecked") {
-		t.Errorf("%+v", got)
+		t.Errorf("scan: got unexpected outcome %+v", got)
 	}
 	if got := in("x "+secret, "--offline", "-o", "id"); got.out != id+"\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("scan: got unexpected outcome %+v", got)
 	}
 	for _, clean := range []string{"", "nothing", secret[:54], "xy" + secret[2:]} {
 		if got := in(clean, "--offline"); got.code != exitOK || got.out != "" || got.err != "no API keys found\n" {
-			t.Errorf("%+v", got)
+			t.Errorf("scan: got unexpected outcome %+v", got)
 		}
 	}
-	// Without a server, findings are still shown, and nothing is reported as clean.
+	// Without a server, scan still shows its findings and doesn't report the files as clean.
 	if got := in(secret, "--address", "127.0.0.1:1"); got.code != exitRefused ||
 		!strings.Contains(got.out, "unchecked") || !strings.Contains(got.err, "not looked up") {
-		t.Errorf("%+v", got)
+		t.Errorf("scan: got unexpected outcome %+v", got)
 	}
 }

@@ -187,7 +187,7 @@ newer keys are unknown.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("store", "", "File of the key store (default: mollygate/tokens.db in Caddy's data directory)")
-		flags.Bool("yes", false, "Don't ask")
+		flags.Bool("yes", false, "Don't ask for confirmation")
 	},
 	run: (*invocation).restore,
 }

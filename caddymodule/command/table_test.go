@@ -8,8 +8,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// TestTableFits checks that a table fits the width of a terminal for any content, and that
-// columns that may not shrink are not truncated.
+// TestTableFits checks that a table with any content fits the terminal's width, and that
+// columns that must not shrink aren't truncated.
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string][]string{
@@ -31,11 +31,11 @@ func TestTableFits(t *testing.T) {
 		}
 		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 		if len(lines) != 4 {
-			t.Errorf("%s: %d lines", name, len(lines))
+			t.Errorf("%s: got %d lines of output", name, len(lines))
 		}
 		for _, line := range lines {
 			if width := runewidth.StringWidth(line); width > tableWidth {
-				t.Errorf("%s: %d columns: %s", name, width, line)
+				t.Errorf("%s: got a line with %d columns: %s", name, width, line)
 			}
 		}
 		for _, i := range []int{0, 3, 5, 6, 7} {
@@ -46,7 +46,8 @@ func TestTableFits(t *testing.T) {
 	}
 }
 
-// TestTableStreams checks that rows are written immediately once the widths are known.
+// TestTableStreams checks that a table writes rows immediately once it has computed the column
+// widths.
 func TestTableStreams(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -57,7 +58,7 @@ func TestTableStreams(t *testing.T) {
 		}
 		if lines := strings.Count(out.String(), "\n"); (i+1 < tableHead) != (lines == 0) || i+1 >= tableHead &&
 			lines != i+2 {
-			t.Fatalf("%d lines after %d rows", lines, i+1)
+			t.Fatalf("got %d lines after %d rows", lines, i+1)
 		}
 	}
 }

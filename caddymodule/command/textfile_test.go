@@ -9,19 +9,19 @@ import (
 	"unicode/utf16"
 )
 
-// encodings are the text encodings that programs on Windows use.
+// encodings holds the text encodings that Windows programs use.
 var encodings = map[string]func(string) string{
-	"UTF-8":                      func(s string) string { return s },
-	"UTF-8 with a mark":          func(s string) string { return "\ufeff" + s },
-	"UTF-16LE":                   func(s string) string { return encodeUTF16(binary.LittleEndian, s) },
-	"UTF-16LE with a mark":       func(s string) string { return encodeUTF16(binary.LittleEndian, "\ufeff"+s) },
-	"UTF-16BE":                   func(s string) string { return encodeUTF16(binary.BigEndian, s) },
-	"UTF-16BE with a mark":       func(s string) string { return encodeUTF16(binary.BigEndian, "\ufeff"+s) },
-	"UTF-32LE":                   func(s string) string { return encodeUTF32(binary.LittleEndian, s) },
-	"UTF-32LE with a mark":       func(s string) string { return encodeUTF32(binary.LittleEndian, "\ufeff"+s) },
-	"UTF-32BE":                   func(s string) string { return encodeUTF32(binary.BigEndian, s) },
-	"UTF-32BE with a mark":       func(s string) string { return encodeUTF32(binary.BigEndian, "\ufeff"+s) },
-	"UTF-16LE and then an ASCII": func(s string) string { return encodeUTF16(binary.LittleEndian, "\ufeff"+s) + "\n" },
+	"UTF-8":                func(s string) string { return s },
+	"UTF-8 with a mark":    func(s string) string { return "\ufeff" + s },
+	"UTF-16LE":             func(s string) string { return encodeUTF16(binary.LittleEndian, s) },
+	"UTF-16LE with a mark": func(s string) string { return encodeUTF16(binary.LittleEndian, "\ufeff"+s) },
+	"UTF-16BE":             func(s string) string { return encodeUTF16(binary.BigEndian, s) },
+	"UTF-16BE with a mark": func(s string) string { return encodeUTF16(binary.BigEndian, "\ufeff"+s) },
+	"UTF-32LE":             func(s string) string { return encodeUTF32(binary.LittleEndian, s) },
+	"UTF-32LE with a mark": func(s string) string { return encodeUTF32(binary.LittleEndian, "\ufeff"+s) },
+	"UTF-32BE":             func(s string) string { return encodeUTF32(binary.BigEndian, s) },
+	"UTF-32BE with a mark": func(s string) string { return encodeUTF32(binary.BigEndian, "\ufeff"+s) },
+	"UTF-16LE, then ASCII": func(s string) string { return encodeUTF16(binary.LittleEndian, "\ufeff"+s) + "\n" },
 }
 
 func encodeUTF16(order binary.AppendByteOrder, s string) string {
@@ -40,8 +40,8 @@ func encodeUTF32(order binary.AppendByteOrder, s string) string {
 	return string(b)
 }
 
-// TestCommandReadsEncodings checks that tokens and user records are read in the encodings of
-// Windows.
+// TestCommandReadsEncodings checks that commands read tokens and user records in all encodings
+// that Windows programs use.
 func TestCommandReadsEncodings(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -50,14 +50,14 @@ func TestCommandReadsEncodings(t *testing.T) {
 		"expires_in":315360000,"created_at":"2026-01-01 00:00:00-00:00"}]}`
 	for name, encode := range encodings {
 		for form, text := range map[string]string{
-			"alone": secret, "a line": secret + "\n", "a line of Windows": secret + "\r\n",
+			"alone": secret, "a line": secret + "\n", "a Windows line": secret + "\r\n",
 			"an empty line":    "\r\n" + secret + "\r\n\r\n",
 			"a no-break space": secret + "\u00a0\r\n",
 		} {
 			got := runCommand(&console{in: strings.NewReader(encode(text))}, "lookup", "-o", "id", "--address",
 				s.address())
 			if got.code != exitOK || got.out != id+"\n" {
-				t.Errorf("lookup in %s, %s: %+v", name, form, got)
+				t.Errorf("lookup in %s, %s: got unexpected outcome %+v", name, form, got)
 			}
 		}
 		path := filepath.Join(t.TempDir(), "token")
@@ -66,20 +66,20 @@ func TestCommandReadsEncodings(t *testing.T) {
 		}
 		if got := s.run("explain", "GET", "/api/unikernels", "--token-file", path); got.code != exitOK ||
 			!strings.HasPrefix(got.out, "allowed\n") {
-			t.Errorf("explain in %s: %+v", name, got)
+			t.Errorf("explain in %s: got unexpected outcome %+v", name, got)
 		}
 		got := runCommand(&console{in: strings.NewReader(encode(record))}, "import", "-", "--address", s.address(),
 			"--preset", "read", "-o", "json")
 		if got.code != exitOK || !strings.Contains(got.out, `{"imported":["`) &&
 			!strings.Contains(got.out, `"name":"é 𝄞","reason":"it is already imported"`) {
-			t.Errorf("import in %s: %+v", name, got)
+			t.Errorf("import in %s: got unexpected outcome %+v", name, got)
 		}
 	}
 	if got := runCommand(&console{in: strings.NewReader("\u00a0\ufeff" + secret)}, "lookup", "-o", "id", "--address",
 		s.address()); got.out != id+"\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("lookup: got unexpected outcome %+v", got)
 	}
-	// Input that isn't exactly one token is refused in every encoding.
+	// Commands must refuse input that isn't exactly one token, in every encoding.
 	for name, text := range map[string]string{
 		"two tokens":       secret + "\r\n" + secret,
 		"a space within":   secret[:20] + " " + secret[20:],
@@ -89,7 +89,7 @@ func TestCommandReadsEncodings(t *testing.T) {
 		for encoding, encode := range encodings {
 			got := runCommand(&console{in: strings.NewReader(encode(text))}, "lookup", "--address", s.address())
 			if got.code != exitUsage || strings.Contains(got.err, secret[17:]) {
-				t.Errorf("%s in %s: %+v", name, encoding, got)
+				t.Errorf("%s in %s: got unexpected outcome %+v", name, encoding, got)
 			}
 		}
 	}

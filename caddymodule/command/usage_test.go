@@ -9,7 +9,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestCommandUsage checks the counts, the last use and the history.
+// TestCommandUsage checks that usage prints the counts, the last use and the history.
 func TestCommandUsage(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -28,11 +28,11 @@ func TestCommandUsage(t *testing.T) {
 	lines := strings.Split(got.out, "\n")
 	if got.code != exitOK || !strings.HasPrefix(squeeze(lines[1]), id+" 1 1 2 m ago 203.0.113.7 agent") ||
 		!strings.HasPrefix(squeeze(lines[2]), other+" 0 0 never - - -") {
-		t.Errorf("%+v", got)
+		t.Errorf("usage: got unexpected outcome %+v", got)
 	}
 	for _, line := range lines {
 		if len([]rune(line)) > tableWidth {
-			t.Errorf("%d columns: %s", len([]rune(line)), line)
+			t.Errorf("got a line with %d columns: %s", len([]rune(line)), line)
 		}
 	}
 	got = s.run("usage", id, other, "-o", "json")
@@ -43,15 +43,15 @@ func TestCommandUsage(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got.out), &objects); err != nil || len(objects) != 2 || objects[0].Uses != 1 ||
 		objects[0].Last == nil || objects[1].Last != nil {
-		t.Errorf("%+v", got)
+		t.Errorf("usage: got unexpected outcome %+v", got)
 	}
 
-	// The history.
+	// Check the history.
 	day := now.UTC().Format(time.DateOnly)
 	got = s.run("usage", id, "--step", "day")
 	if want := "TIME (UTC) SCOPE OUTCOME REQUESTS\n" + day + " 00:00 unikernel:create insufficient_scope 1\n" + day +
 		" 00:00 unikernel:list ok 1\n"; squeeze(got.out) != want || got.code != exitOK {
-		t.Errorf("%+v, want %q", got, want)
+		t.Errorf("usage history: got %+v, want the table %q", got, want)
 	}
 	got = s.run("usage", id, "--step", "hour", "--from", now.Add(-time.Hour).Format(time.RFC3339), "-o", "json")
 	var points []struct {
@@ -60,11 +60,11 @@ func TestCommandUsage(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got.out), &points); err != nil || len(points) != 2 ||
 		points[1].Scope != "unikernel:list" || points[1].Count != 1 {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("usage history: got %+v, error %v", got, err)
 	}
 	if got := s.run("usage", other, "--to", now.Format(time.RFC3339)); got.code != exitOK ||
 		got.err != "no requests\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("usage: got unexpected outcome %+v", got)
 	}
 	for _, args := range [][]string{
 		{id, other, "--step", "day"}, {id, "--step", "week"}, {id, "--from", "yesterday"}, {id, "--to", "x"},
@@ -72,10 +72,10 @@ func TestCommandUsage(t *testing.T) {
 		{id, "--from", "2030-01-02T00:00:00Z", "--to", "2030-01-01T00:00:00Z"},
 	} {
 		if got := s.run(append([]string{"usage"}, args...)...); got.code != exitUsage || got.out != "" {
-			t.Errorf("%q: %+v", args, got)
+			t.Errorf("%q: got unexpected outcome %+v", args, got)
 		}
 	}
 	if got := s.run("usage", "000000000000", "--step", "day"); got.code != exitNotFound {
-		t.Errorf("%+v", got)
+		t.Errorf("usage: got unexpected outcome %+v", got)
 	}
 }

@@ -29,11 +29,11 @@ func TestCommandCreate(t *testing.T) {
 	secret := strings.TrimSuffix(got.out, "\n")
 	credential, err := token.Prefixes{"mm"}.Parse(secret)
 	if got.code != exitOK || err != nil {
-		t.Fatalf("standard output isn't only the token: %+v", got)
+		t.Fatalf("got %+v, want only the token on standard output", got)
 	}
 	if strings.Contains(got.err, secret[20:]) ||
 		!strings.Contains(got.err, `Created API key "ci" (`+credential.ID.String()+`)`) {
-		t.Errorf("standard error: %s", got.err)
+		t.Errorf("got unexpected standard error: %s", got.err)
 	}
 	stored, err := s.store.Get(credential.ID)
 	if err != nil {
@@ -43,19 +43,19 @@ func TestCommandCreate(t *testing.T) {
 		stored.Token.NotBefore); text !=
 		"alice[unikernel:* volume:list] [203.0.113.0/24 ::1/128] map[team:infra url:https://x/?a=b,c] "+
 			"2025-12-31 23:00:00 +0000 UTC" {
-		t.Errorf("stored: %s", text)
+		t.Errorf("the store contains an unexpected token: %s", text)
 	}
 
 	got = s.run("create", "--name", "ops", "--kind", "admin", "--expires-in", "3600", "-o", "json")
 	var object struct{ ID, Kind, Token string }
 	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.Kind != "admin" ||
 		!strings.HasPrefix(object.Token, "mma_"+object.ID) {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 	got = s.run("create", "--name", "at", "--preset", "read", "--expires-at",
 		time.Now().Add(48*time.Hour).Format(time.RFC3339))
 	if got.code != exitOK || !strings.Contains(got.err, "(in 2 d)") {
-		t.Errorf("%+v", got)
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 }
 
@@ -63,13 +63,13 @@ func TestCommandList(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	if got := s.run("list"); got.code != exitOK || got.out != "" || got.err != "no API keys\n" {
-		t.Errorf("an empty table: %+v", got)
+		t.Errorf("empty table: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "-o", "json"); got.code != exitOK || got.out != "[]\n" || got.err != "" {
-		t.Errorf("an empty array: %+v", got)
+		t.Errorf("empty array: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "-o", "id"); got.code != exitOK || got.out != "" {
-		t.Errorf("no ids: %+v", got)
+		t.Errorf("no IDs: got unexpected outcome %+v", got)
 	}
 	used, secret := s.create(t, "--name", "used")
 	unused, _ := s.create(t, "--name", "never used", "--preset", "", "--scope", "unikernel:*", "--scope", "volume:list",
@@ -86,7 +86,7 @@ func TestCommandList(t *testing.T) {
 		unused + "  never used  default  active  *,unikerne…  in 3 mo  never         0\n" +
 		used + "  used        default  active  unikernel:…  in 3 mo  3 h ago       1\n"
 	if got.out != want {
-		t.Errorf("the table is\n%s", got.out)
+		t.Errorf("got the table\n%s\nwant\n%s", got.out, want)
 	}
 	for _, test := range []struct{ args, want string }{
 		{"-o id", unused + "\n" + used + "\n"},
@@ -100,20 +100,21 @@ func TestCommandList(t *testing.T) {
 	} {
 		if got := s.run(append([]string{"list"}, strings.Fields(test.args)...)...); got.code != exitOK ||
 			got.out != test.want {
-			t.Errorf("%s: %+v", test.args, got)
+			t.Errorf("%s: got unexpected outcome %+v", test.args, got)
 		}
 	}
 	got = s.run("list", "-o", "id", "--limit", "1", "--count")
 	if !strings.HasPrefix(got.err, "2 in total\nMore entries: --cursor ") || got.out != unused+"\n" {
-		t.Fatalf("%+v", got)
+		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
 	cursor := strings.TrimSpace(got.err[strings.LastIndex(got.err, " "):])
 	if got := s.run("list", "-o", "id", "--cursor", cursor); got.out != used+"\n" || got.err != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("list: got unexpected outcome %+v", got)
 	}
 }
 
-// squeeze replaces runs of spaces with one space, because column widths don't matter.
+// squeeze replaces each run of spaces with a single space, because tests don't depend on
+// column widths.
 func squeeze(s string) string {
 	for strings.Contains(s, "  ") {
 		s = strings.ReplaceAll(s, "  ", " ")
@@ -121,30 +122,31 @@ func squeeze(s string) string {
 	return s
 }
 
-// TestCommandListExpiring checks that the exit code shows whether tokens are about to expire.
+// TestCommandListExpiring checks that the exit code shows whether any tokens are about to
+// expire.
 func TestCommandListExpiring(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
 	s.create(t, "--name", "long")
 	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitOK {
-		t.Errorf("none: %+v", got)
+		t.Errorf("no expiring tokens: got unexpected outcome %+v", got)
 	}
 	soon, _ := s.create(t, "--name", "soon", "--expires-in", "28d")
 	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitOK || got.out != "" {
-		t.Errorf("new: %+v", got)
+		t.Errorf("token that expires in 28 days: got unexpected outcome %+v", got)
 	}
 	s.pass(22 * 24 * time.Hour)
 	if got := s.run("list", "--status", "expiring", "-o", "id"); got.code != exitRefused || got.out != soon+"\n" ||
 		got.err != "" {
-		t.Errorf("one: %+v", got)
+		t.Errorf("one expiring token: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "--status", "active", "-o", "id"); got.code != exitOK {
-		t.Errorf("active: %+v", got)
+		t.Errorf("active tokens: got unexpected outcome %+v", got)
 	}
 }
 
-// TestCommandListJoinsPages checks that all of the server's pages are printed as one JSON
-// array.
+// TestCommandListJoinsPages checks that list combines all of the server's pages into a single
+// JSON array.
 func TestCommandListJoinsPages(t *testing.T) {
 	t.Parallel()
 	s := newCommandServer(t)
@@ -167,13 +169,13 @@ func TestCommandListJoinsPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(tokens) != n || tokens[0].Name != "token 204" || tokens[n-1].Name != "token 0" {
-		t.Errorf("%d tokens, %v to %v", len(tokens), tokens[0], tokens[len(tokens)-1])
+		t.Errorf("got %d tokens, from %v to %v", len(tokens), tokens[0], tokens[len(tokens)-1])
 	}
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != n {
-		t.Errorf("%d ids", strings.Count(got.out, "\n"))
+		t.Errorf("got %d IDs", strings.Count(got.out, "\n"))
 	}
 	if got := s.run("list"); strings.Count(got.out, "\n") != n+1 {
-		t.Errorf("%d lines", strings.Count(got.out, "\n"))
+		t.Errorf("got %d lines", strings.Count(got.out, "\n"))
 	}
 }
 
@@ -187,22 +189,22 @@ func TestCommandShow(t *testing.T) {
 		"allowed ips 10.0.0.0/8", "metadata a=1\nmetadata b=2", "created by caddy-admin", "not before -",
 		"last used never", "uses 0"} {
 		if !strings.Contains(squeeze(got.out), line+"\n") {
-			t.Errorf("%q is missing in\n%s", line, got.out)
+			t.Errorf("%q is missing from the output\n%s", line, got.out)
 		}
 	}
 	if got.code != exitOK || got.err != "" || strings.Contains(got.out, secret[20:]) {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 	if got := s.run("show", id, "-o", "json"); !json.Valid([]byte(got.out)) ||
 		!strings.HasPrefix(got.out, `{"id":"`+id) {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 	if got := s.run("show", id, "-o", "id"); got.out != id+"\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 	if got := s.run("show", "000000000000"); got.code != exitNotFound || got.out != "" ||
 		strings.Count(got.err, "\n") != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("show: got unexpected outcome %+v", got)
 	}
 }
 
@@ -215,30 +217,30 @@ func TestCommandDelete(t *testing.T) {
 	ask := func(answer string, args ...string) outcome {
 		return runAsked(answer, append(args, "--address", s.address())...)
 	}
-	// Without a yes on the terminal, nothing is deleted.
+	// Unless the user answers yes on the terminal, nothing is deleted.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
 		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") ||
 			!strings.Contains(got.err, "Delete 2 keys?") {
-			t.Errorf("%q: %+v", answer, got)
+			t.Errorf("answer %q: got unexpected outcome %+v", answer, got)
 		}
 	}
 	if got := ask("y\n", "delete", a, "000000000000"); got.code != exitNotFound ||
 		!strings.Contains(got.err, "nothing was changed") {
-		t.Errorf("%+v", got)
+		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
-		t.Fatalf("%+v", got)
+		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
 	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, "Deleted "+a) {
-		t.Errorf("%+v", got)
+		t.Errorf("list: got unexpected outcome %+v", got)
 	}
-	// Existing tokens are deleted even after one that doesn't exist.
+	// delete continues with the remaining tokens after one that doesn't exist.
 	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound ||
 		!strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "-o", "id"); got.out != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("list: got unexpected outcome %+v", got)
 	}
 }
 
@@ -272,19 +274,19 @@ func TestCommandEscapes(t *testing.T) {
 		got := runCommand(nil, append(args, "--address", server.Listener.Addr().String())...)
 		if i := strings.IndexFunc(got.out+got.err,
 			func(r rune) bool { return r != '\n' && printable(string(r)) != string(r) }); i >= 0 {
-			t.Errorf("%q: %q", args, got.out+got.err)
+			t.Errorf("%q: got unexpected output %q", args, got.out+got.err)
 		}
 		if strings.Contains(strings.Join(args, " "), "json") {
 			var value any
 			if err := json.Unmarshal([]byte(got.out), &value); err != nil ||
 				!strings.Contains(fmt.Sprint(value), name) {
-				t.Errorf("%q: the JSON has a different meaning: %q %v", args, got.out, err)
+				t.Errorf("%q: escaping changed the meaning of the JSON: %q %v", args, got.out, err)
 			}
 		}
 	}
 }
 
-// unwritable is a standard output that is full.
+// unwritable is a standard output on a full disk.
 type unwritable struct{}
 
 func (unwritable) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
@@ -299,9 +301,9 @@ func TestCommandReportsLostSecret(t *testing.T) {
 	cmd.SetArgs([]string{"create", "--name", "a", "--preset", "read", "--expires-in", "90d", "--address", s.address()})
 	if err := cmd.Execute(); err == nil || !strings.Contains(errs.String(), "delete the key") ||
 		strings.Contains(errs.String(), "mmk_") {
-		t.Errorf("%v: %s", err, errs.String())
+		t.Errorf("got error %v, standard error %q", err, errs.String())
 	}
 	if got := s.run("list", "-o", "id"); !strings.Contains(errs.String(), strings.TrimSpace(got.out)) {
-		t.Errorf("the ID isn't reported: %s", errs.String())
+		t.Errorf("the error doesn't name the key's ID: %s", errs.String())
 	}
 }
