@@ -95,17 +95,17 @@ func newUpstreamCredential(token string) *upstreamCredential {
 func (a *Account) refused(sent string, now time.Time) {
 	a.refusedSince.CompareAndSwap(0, now.Unix())
 	a.logger.Error(
-		"backend refuses the upstream token of an account; its requests fail until the token is replaced",
+		"backend refuses an account's upstream token; the account's requests fail until you replace the token",
 		zap.String("account", a.name),
 		zap.Time("since", time.Unix(a.refusedSince.Load(), 0).UTC()))
 	token, err := a.resolve()
 	switch {
 	case err != nil:
-		a.logger.Error("reloading the upstream token of an account failed", zap.String("account", a.name),
+		a.logger.Error("reloading an account's upstream token failed", zap.String("account", a.name),
 			zap.Error(err))
 	case token != sent:
 		a.current.Store(newUpstreamCredential(token))
-		a.logger.Info("loaded the changed upstream token of an account", zap.String("account", a.name))
+		a.logger.Info("loaded an account's changed upstream token", zap.String("account", a.name))
 	}
 }
 
@@ -115,7 +115,7 @@ func (a *Account) accepted() {
 		return
 	}
 	if since := a.refusedSince.Swap(0); since != 0 {
-		a.logger.Info("backend accepts the upstream token of an account again",
+		a.logger.Info("backend accepts an account's upstream token again",
 			zap.String("account", a.name), zap.Time("refused_since", time.Unix(since, 0).UTC()))
 	}
 }

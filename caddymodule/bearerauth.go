@@ -329,7 +329,8 @@ func (h *BearerAuth) Validate() error {
 		return err
 	}
 	if h.Refusals != "" && h.Refusals != refusalsByErrorRoutes {
-		return fmt.Errorf("refusals %s: the only value is %s", gate.ConfigWord(h.Refusals), refusalsByErrorRoutes)
+		return fmt.Errorf("refusals %s: the only allowed value is %s", gate.ConfigWord(h.Refusals),
+			refusalsByErrorRoutes)
 	}
 	if h.KeysPage != "" {
 		table, _ := h.table() // other code checks that there are routes

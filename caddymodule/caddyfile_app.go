@@ -31,12 +31,12 @@ func init() {
 //		prefix       <letters...>
 //	}
 //
-// account may be repeated. Placeholders in upstream tokens and paths are resolved when Caddy
+// account may be repeated. Caddy resolves placeholders in upstream tokens and paths when it
 // loads the configuration, not when it adapts the Caddyfile.
 func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 	d.Next() // the option's name
 	if previous != nil {
-		return nil, d.Err("api_tokens is given twice; put all its options into one block")
+		return nil, d.Err("api_tokens is specified twice; put all its options in one block")
 	}
 	if d.NextArg() {
 		return nil, d.Errf("api_tokens takes a block, not an argument such as %s", gate.ConfigWord(d.Val()))
@@ -47,7 +47,7 @@ func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 		option := d.Val()
 		if option != "account" {
 			if seen[option] {
-				return nil, d.Errf("%s is given twice", option)
+				return nil, d.Errf("%s is specified twice", option)
 			}
 			seen[option] = true
 		}
@@ -143,14 +143,14 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if _, twice := a.Accounts[name]; twice {
-		return d.Errf("%s is given twice", accountLabel(name))
+		return d.Errf("%s is specified twice", accountLabel(name))
 	}
 	account := new(Account)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "upstream_token":
 			if account.UpstreamToken != "" {
-				return d.Err("upstream_token is given twice")
+				return d.Err("upstream_token is specified twice")
 			}
 			if !d.AllArgs(&account.UpstreamToken) {
 				return d.Err("upstream_token: must have exactly one value, for example {env.UPSTREAM_TOKEN} " +
@@ -162,7 +162,7 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 			}
 		case "max_scopes":
 			if account.MaxScopes != nil {
-				return d.Err("max_scopes is given twice; put all scopes on one line")
+				return d.Err("max_scopes is specified twice; put all scopes on one line")
 			}
 			if account.MaxScopes = d.RemainingArgs(); len(account.MaxScopes) == 0 {
 				return d.Err("max_scopes: name scopes or presets, for example: max_scopes read unikernel:restart")

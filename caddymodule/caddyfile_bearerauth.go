@@ -66,7 +66,7 @@ func (h *BearerAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		option := d.Val()
 		if option != "route" {
 			if seen[option] {
-				return d.Errf("%s is given twice", option)
+				return d.Errf("%s is specified twice", option)
 			}
 			seen[option] = true
 		}

@@ -37,7 +37,7 @@ func unmarshalOptions(data []byte, options any) error {
 				strings.Join(names, ", ")))
 		}
 		if seen[name] {
-			return optionError(name + " is given twice, in different letter case")
+			return optionError(name + " is specified twice, with different letter case")
 		}
 		seen[name] = true
 		err := json.Unmarshal(value, field.Addr().Interface())

@@ -12,7 +12,7 @@ func TestJSONErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"max_body":1,"realm":"x"}`:                    "",
 		`{"MAX_BODY":1}`:                                "",
-		`{"max_body":1,"Max_Body":2}`:                   "max_body is given twice",
+		`{"max_body":1,"Max_Body":2}`:                   "max_body is specified twice",
 		`{"max_body":"secret-secret"}`:                  "max_body: invalid value; write an integer",
 		`{"body_timeout":"secret-secret"}`:              `body_timeout: invalid value; write a duration`,
 		`{"secret-secret-secret-secret":1}`:             "unknown option (not shown",

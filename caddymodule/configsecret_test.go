@@ -135,7 +135,7 @@ func TestUpstreamTokenReload(t *testing.T) {
 		if strings.Contains(line.Message+text, secret[:8]) {
 			t.Errorf("a log entry contains the configured value")
 		}
-		if strings.Contains(line.Message, "reloading the upstream token") {
+		if strings.Contains(line.Message, "reloading an account's upstream token") {
 			failed++
 		}
 	}

@@ -82,7 +82,7 @@ func (q *eventQueue) emit(e tokenstore.Event) {
 		return
 	}
 	if lost := q.lost.Swap(0); lost > 0 {
-		emitter.logger.Error("dropped events because their handlers are too slow", zap.Uint64("events", lost))
+		emitter.logger.Error("dropped events because event handlers are too slow", zap.Uint64("events", lost))
 	}
 	emitter.events.Emit(emitter.ctx, "token."+string(e.Kind), eventData(e))
 }

@@ -90,7 +90,7 @@ func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resou
 }
 
 var errOutsideRoutes = errors.New("bearer_auth must be in a route of the http app's configuration, " +
-	"because the permissions of a token depend on the routes of all gates")
+	"because a token's permissions depend on the routes of all gates")
 
 // addGate records a provisioned gate.
 func (a *App) addGate(own configuredGate) {

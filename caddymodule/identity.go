@@ -55,7 +55,7 @@ func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
 	repl.DeleteByPrefix(userPrefix)
 }
 
-// refuse records why the request was refused and, if known, its token.
+// refuse records why the request was refused and, if it is known, the request's token.
 func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
 	id = id.identify(r, replacer(r))
 	id.code = refusal.Code

@@ -39,7 +39,7 @@ func newCollectors() *collectors {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "caddy", Subsystem: "bearer_auth", Name: "requests_total",
 			Help: "Requests at the gates by outcome: ok, browser (passed through without a token), " +
-				"or the code of the refusal.",
+				"or the refusal code.",
 		}, []string{"outcome"}),
 		outcomes: make(map[string]prometheus.Counter),
 		verify: prometheus.NewHistogram(prometheus.HistogramOpts{

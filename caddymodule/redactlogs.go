@@ -19,11 +19,11 @@ import (
 // logs, remove tokens from everything they write. Handlers call it when they are provisioned.
 //
 // Both logs print a copy of the request that Caddy makes before any handler runs, so handlers
-// can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, after making
-// the copy and before running the first handler, and a separate server, whose access log
-// contains the URL, handles redirects to HTTPS. Handlers can't write equally complete access
-// log entries of their own either. The loggers are in unexported fields that nothing uses
-// before the servers start.
+// can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, between
+// making the copy and running the first handler. A separate server, whose access log contains
+// the URL, handles redirects to HTTPS. Handlers can't write equally complete access log
+// entries of their own either. The loggers are in unexported fields that nothing uses before
+// the servers start.
 func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	var web *caddyhttp.App
 	for _, module := range ctx.Modules() {
@@ -112,8 +112,7 @@ func (c *redactingCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry
 	return checked
 }
 
-// redactedEntry is a checked entry, which the cores wrapped by a redactingCore have accepted
-// for writing.
+// redactedEntry is a log entry that the wrapped cores have accepted for writing.
 type redactedEntry struct {
 	zapcore.Core
 	inner    *zapcore.CheckedEntry

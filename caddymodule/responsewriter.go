@@ -21,7 +21,7 @@ type responseWriter struct {
 	http.ResponseWriter
 	request  *http.Request // as the client sent it
 	exchange *exchange
-	// initial holds the response headers that were set before the backend's headers.
+	// initial holds the response headers that were set before the backend set its own.
 	initial headerSnapshot
 
 	// outcome is set only once, either to responseSent when the response header is sent to the

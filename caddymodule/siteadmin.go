@@ -139,7 +139,7 @@ func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhtt
 	default:
 		problem.Write(w, problem.Problem{
 			Status: http.StatusNotFound, Code: "not_found", Title: "Not found",
-			Detail: "Nothing is at this path. The dashboard is at /, and the admin API is below " + siteMount +
+			Detail: "There is nothing at this path. The dashboard is at /, and the admin API is below " + siteMount +
 				"/, for example " + siteMount + "/tokens.",
 		})
 	}
@@ -257,7 +257,7 @@ func (h *SiteAdmin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "trust_user":
 			if h.TrustUsers {
-				return d.Err("trust_user is given twice; list all users on one line")
+				return d.Err("trust_user is specified twice; list all users on one line")
 			}
 			h.TrustUsers = true
 			h.TrustedUsers = d.RemainingArgs()

@@ -29,9 +29,9 @@ func warnAboutPermissions(logger *zap.Logger, path string) {
 	}
 	dir := filepath.Dir(path)
 	if mode, ok := permissions(dir); ok && mode&anyoneWrites != 0 {
-		message := "every user may write to the token store's directory, which lets them replace its files"
+		message := "all users may write to the token store's directory, which lets them replace its files"
 		if mode&fs.ModeSticky != 0 {
-			message = "every user may write to the token store's directory, " +
+			message = "all users may write to the token store's directory, " +
 				"which lets them create its files before Caddy does"
 		}
 		logger.Warn(message,

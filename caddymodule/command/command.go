@@ -36,7 +36,7 @@ Caddyfile in this directory is used only if its endpoint is a loopback address o
 a unix socket.
 
 Results go to standard output, everything else to standard error. Never pass a
-key as an argument, because arguments show in process lists and shell histories.
+key as an argument, because arguments appear in process lists and shell histories.
 Pass its ID instead.
 
 Exit status: 0 success; 1 other failure, or 'scan' could not read something;
@@ -149,7 +149,8 @@ func exitCode(err error) int {
 	return exitUnreachable
 }
 
-// secretLike matches anything that may be a whole or nearly whole token with any prefix.
+// secretLike matches anything that may be a complete or nearly complete token, with any
+// prefix.
 var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]{16,}`)
 
 // refuseSecrets returns an error if any argument or flag contains a token.
@@ -162,7 +163,7 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 	if !found {
 		return nil
 	}
-	return usageErrorf("an API key was passed as an argument, and arguments show in process lists and shell " +
+	return usageErrorf("an API key was passed as an argument, and arguments appear in process lists and shell " +
 		"histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 }
 

@@ -122,7 +122,7 @@ type outcome struct {
 	out, err string
 }
 
-// runCommand runs "caddy api-token" in the same way as Caddy.
+// runCommand runs "caddy api-token" the way Caddy does.
 func runCommand(c *console, args ...string) outcome {
 	var out, errs bytes.Buffer
 	if c == nil {
@@ -214,7 +214,7 @@ func TestCommandUsageErrors(t *testing.T) {
 		{with("--quota", "0/month"), "10000/month"},
 		{with("--quota", "10000/year"), `--quota: the period must be "day" or "month"`},
 		{with("--metadata", "x"), "key=value"},
-		{with("--metadata", "x=1", "--metadata", "x=2"), "given twice"},
+		{with("--metadata", "x=1", "--metadata", "x=2"), "specified twice"},
 		{with("-o", "yaml"), "table, json or id"},
 		{with("-o", "id"), "would lose the key"},
 		{[]string{"list", "x"}, "only flags"},

@@ -38,8 +38,8 @@ If a scope, preset or account is unknown, the server lists the known ones.`,
 		flags.StringArray("scope", nil, "Scope of the key, such as unikernel:create, unikernel:* or * (repeatable)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
 		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable)")
-		flags.String("rate-limit", "", "Requests per time, such as 60/1m")
-		flags.String("quota", "", "Requests per calendar period, such as 10000/month")
+		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m")
+		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month")
 		flags.StringArray("metadata", nil, "Metadata in the form key=value (repeatable)")
 		outputFlag(flags, "table: only the key; json: the object that contains the key")
 	},
@@ -174,7 +174,7 @@ func (i *invocation) metadataFlag() (map[string]string, error) {
 			return nil, usageErrorf("--metadata: write key=value")
 		}
 		if _, twice := metadata[key]; twice {
-			return nil, usageErrorf("--metadata: the key %q is given twice", key)
+			return nil, usageErrorf("--metadata: the key %q is specified twice", key)
 		}
 		metadata[key] = value
 	}

@@ -15,8 +15,9 @@ var editVerb = verb{
 		Short: "Changes an API key's settings",
 		Long: `
 Changes the given settings of an API key. The change takes effect before the
-command returns. Editing doesn't make an expired or revoked key valid again, and
-can't extend a secret beyond max_lifetime from its creation: use rotate.
+command returns. Editing doesn't make an expired or revoked key valid again. It
+can't extend a secret's lifetime beyond max_lifetime, counted from the secret's
+creation; use rotate to create a new secret.
 
 If someone else changes the key at the same time, one of the two commands fails
 with exit status 5, and no change is lost.`,
@@ -27,7 +28,7 @@ with exit status 5, and no change is lost.`,
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("name", "", "What the key is for")
 		flags.String("account", "", "Account that the key acts for")
-		flags.StringArray("scope", nil, "New scope, replacing all present ones (repeatable)")
+		flags.StringArray("scope", nil, "New scope; replaces all current scopes (repeatable)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
 		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable), or none for any")
 		flags.StringArray("metadata", nil, "Metadata to add in the form key=value (repeatable)")
@@ -35,8 +36,8 @@ with exit status 5, and no change is lost.`,
 		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z, or none")
 		flags.String("expires-in", "", "Lifetime from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")
 		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
-		flags.String("rate-limit", "", "Requests per time, such as 60/1m, or none")
-		flags.String("quota", "", "Requests per calendar period, such as 10000/month, or none")
+		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m, or none")
+		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month, or none")
 		outputFlag(flags, "table, json or id")
 	},
 	run: (*invocation).edit,

@@ -20,7 +20,7 @@ API key by its ID, or read the whole key from standard input or a file.
 If several gates have the route and their results differ, all results are
 printed; --gate selects one gate.
 
-Exit status is 4 if any of these gates would refuse the request.`,
+The exit status is 4 if any of these gates would refuse the request.`,
 		Example: `  $ caddy api-token explain POST /api/unikernel/create --token-id 4fQ9Zt2LkVb7 --ip 203.0.113.7
   $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
 	},

@@ -30,9 +30,10 @@ scripts can check for it.`,
 		flags.String("q", "", "Part of the name, or the beginning of the ID")
 		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled or revoked")
 		flags.String("account", "", "Account that the keys act for")
-		flags.String("scope", "", "Scope that the keys have")
+		flags.String("scope", "", "Scope that the keys include")
 		flags.Bool("never-used", false, "Only keys that were never used; =false: only used keys")
-		flags.String("unused-since", "", "Only keys neither used nor created since, such as 2030-01-01T00:00:00Z")
+		flags.String("unused-since", "",
+			"Only keys neither used nor created since this time, such as 2030-01-01T00:00:00Z")
 		flags.Bool("count", false, "Also print the total number")
 		outputFlag(flags, "table, json (one array) or id (one per line)")
 	},

@@ -11,7 +11,7 @@ var lookupVerb = verb{
 		Short: "Finds the ID of an API key",
 		Long: `
 Reads a whole API key from standard input or a file, and shows which key it is.
-Never pass the key as an argument, because arguments show in process lists and
+Never pass the key as an argument, because arguments appear in process lists and
 shell histories.`,
 		Example: `  $ caddy api-token lookup < leaked.txt
   $ pass show ci/mollymawk | caddy api-token lookup -o id`,

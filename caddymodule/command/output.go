@@ -94,7 +94,7 @@ type tableWriter struct{ *table }
 
 func (w tableWriter) write(_ json.RawMessage, row []string) error { return w.row(row) }
 
-// marshal encodes an object in the same way as the API.
+// marshal encodes an object the way the API does.
 func marshal(object any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

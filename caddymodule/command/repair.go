@@ -18,11 +18,11 @@ Copies all valid records to a new file, replaces the damaged file with it, and
 lists the lost records. The damaged file is kept next to the new one. Stop Caddy
 before you repair its store.
 
-Caddy does the same when it opens a damaged store. Use this command for a backup,
-or for a file that Caddy refuses to open.
+Caddy repairs a damaged store in the same way when it opens it. Use this command
+for a backup, or for a file that Caddy refuses to open.
 
 API keys that can't be read are listed as damaged: requests with them get status
-503 until you delete them or restore a backup. Exit status is 4 if any records
+503 until you delete them or restore a backup. The exit status is 4 if any records
 were lost.`,
 		Example: `  $ caddy api-token repair /var/lib/caddy/tokens.db`,
 	},

@@ -17,10 +17,10 @@ var scanVerb = verb{
 		Use:   "scan <path|->...",
 		Short: "Finds API keys in files and shows their status",
 		Long: `
-Searches files, directories or standard input for API keys, by their format and
-checksum, and looks them up on the server. It prints the location, public part,
-ID and status of each key, but never the secret. It finds keys in UTF-16, but not
-in compressed or encrypted data.
+Searches files, directories or standard input for API keys, which it recognizes by
+their format and checksum, and looks them up on the server. It prints each key's
+location, public part, ID and status, but never the secret. It finds keys in
+UTF-16 text, but not in compressed or encrypted data.
 
 Paths in arguments are read even if they are links, pipes or devices. Below a
 directory, only regular files are read. Everything that was not read is listed on
@@ -28,10 +28,10 @@ standard error, one per line: unreadable files, pipes and devices below a
 directory, and links to targets outside the search. Pass these as arguments to
 search them too. Write ./- for a file named -.
 
-Exit status is 4 if any key was found, so that commit hooks and scripts can check
-for it; otherwise 2 if a path doesn't exist, or 1 if something was not read. It
-is 0 only if everything was read. Keys imported from Mollymawk look like any UUID
-and can't be found.`,
+The exit status is 4 if any key was found, so that commit hooks and scripts can
+check for it. Otherwise, it is 2 if a path doesn't exist, 1 if something was not
+read, and 0 if everything was read. Keys imported from Mollymawk can't be found,
+because they look like any other UUID.`,
 		Example: `  $ caddy api-token scan .
   $ git log -p | caddy api-token scan -
   $ caddy api-token scan --offline --prefix mm --prefix xy /srv/backup`,

@@ -15,7 +15,7 @@ func (s *scanner) scan(names []string) error {
 		if name == "-" {
 			continue
 		}
-		if path, err := realPath(name); err == nil { // fails only for unreadable paths, to which no link leads
+		if path, err := realPath(name); err == nil { // otherwise, it can't be the target of a link
 			s.roots = append(s.roots, path)
 		}
 	}
@@ -87,7 +87,7 @@ func (s *scanner) link(name string) {
 			return
 		}
 	}
-	s.notRead(fmt.Errorf("the link %s leads to %s, which is outside the searched paths", name, target))
+	s.notRead(fmt.Errorf("the link %s points to %s, which is outside the searched paths", name, target))
 }
 
 func (s *scanner) file(name string) error {

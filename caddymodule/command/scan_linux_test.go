@@ -125,7 +125,7 @@ func TestCommandScanUnreadable(t *testing.T) {
 			if code != test.code || (code == 4) != (found == "found/t:1") ||
 				strings.Count(left, "not read: ") != len(test.left) {
 				t.Errorf("%q: got exit code %d, found %q; want exit code %d: %s", test.names,
-					 code, found, test.code, left)
+					code, found, test.code, left)
 			}
 			for _, text := range test.left {
 				if !strings.Contains(left, text+"\n") && !strings.Contains(left, text+" ") &&

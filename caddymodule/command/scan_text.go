@@ -13,8 +13,8 @@ import (
 // scanBuffer is the size of the read buffer, in bytes.
 const scanBuffer = 1 << 20
 
-// read searches a text in pieces. Consecutive pieces overlap, so that no token at a boundary
-// is missed.
+// read searches text in pieces. Consecutive pieces overlap, so that no token at a boundary is
+// missed.
 func (s *scanner) read(name string, from io.Reader) error {
 	const overlap = token.SecretTextLength - 1
 	if s.chunk == nil {
@@ -57,9 +57,9 @@ func (s *scanner) search(name string, line int, text string) error {
 	return nil
 }
 
-// narrower removes zero bytes from a text, so that a token consists of the same bytes in
-// UTF-8, UTF-16 and UTF-32, in either byte order and at any offset. Files with mixed
-// encodings, which PowerShell creates when it appends to a file, need no special handling.
+// narrower removes zero bytes from text, so that a token consists of the same bytes in UTF-8,
+// UTF-16 and UTF-32, in either byte order and at any offset. Files with mixed encodings, which
+// PowerShell creates when it appends to a file, need no special handling.
 //
 // In UTF-16, one byte of a character may look like a line break. If the text starts with a
 // byte order mark, narrower replaces these bytes with spaces to keep line numbers correct.
@@ -72,7 +72,7 @@ type narrower struct {
 // append appends the next part of the text to a piece.
 func (n *narrower) append(piece, text []byte) []byte {
 	if n.length > 1 && !n.utf16 && bytes.IndexByte(text, 0) < 0 {
-		return append(piece, text...) // true for most texts, which don't need last
+		return append(piece, text...) // the usual case; last isn't needed
 	}
 	for _, b := range text {
 		if n.length == 1 {

@@ -54,7 +54,7 @@ On a terminal, the command asks for confirmation. Elsewhere, add --yes.`,
 		"Revoke %s? Requests are refused immediately, and this can't be undone.")
 )
 
-// responsesEnd is how long the server takes to end all responses after their token is no
+// responsesEnd is how long the server may take to end a token's responses once the token is no
 // longer valid.
 const responsesEnd = time.Second
 

@@ -77,11 +77,11 @@ func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) 
 	}
 	defer func() { _ = backup.Close() }() // opened for reading only
 	if backup.Damaged > 0 {
-		i.message("The backup lacks %d damaged keys; list them with `caddy api-token list --status damaged`.",
+		i.message("The backup doesn't include %d damaged keys; list them with `caddy api-token list --status damaged`.",
 			backup.Damaged)
 	}
 	if backup.Unsaved > 0 {
-		i.message("The backup lacks recent usage of %d keys, because the store can't be written; "+
+		i.message("The backup doesn't include the recent usage of %d keys, because the store can't be written; "+
 			"repeat `caddy api-token backup` when it can.", backup.Unsaved)
 	}
 	n, err := io.Copy(to, backup)
@@ -103,7 +103,7 @@ Reads every record in a store's file, such as a backup, and checks that the
 indexes agree with the records. Without a file, it takes a backup from the running
 Caddy and checks that.
 
-Exit status is 4 if anything is damaged.`,
+The exit status is 4 if anything is damaged.`,
 		Example: `  $ caddy api-token check
   $ caddy api-token check tokens-2026-11-25.db`,
 	},

@@ -26,7 +26,7 @@ func (i *invocation) secretFrom(name string) (string, error) {
 	switch {
 	case err != nil, strings.ContainsFunc(secret, unicode.IsSpace):
 		return "", usageErrorf("the input contains more than an API key; " +
-			"write only the key to the file, or use scan to find keys in a text")
+			"write only the key to the file, or use scan to find keys in text")
 	case secret == "":
 		return "", usageErrorf("the input is empty; it must contain an API key")
 	}
@@ -61,7 +61,7 @@ func (i *invocation) readText(name string, limit int64) (string, error) {
 // Windows.
 const byteOrderMark = '\ufeff'
 
-// decodeText converts a text to UTF-8 without a byte order mark. Windows programs also write
+// decodeText converts text to UTF-8 without a byte order mark. Windows programs also write
 // UTF-16 (PowerShell 5 with >, Notepad with "Unicode") and UTF-32. If the byte order mark is
 // missing, the zero bytes around the first character reveal the encoding, because tokens and
 // JSON begin with an ASCII character.

@@ -232,7 +232,7 @@ func TestCommandDelete(t *testing.T) {
 		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
 	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, "Deleted "+a) {
-		t.Errorf("list: got unexpected outcome %+v", got)
+		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	// delete continues with the remaining tokens after one that doesn't exist.
 	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound ||
