@@ -119,7 +119,7 @@ func TestUpstreamCredential(t *testing.T) {
 	backend.SetActive("alice", true)
 	s.expect(token, http.StatusOK)
 	s.eventually("the log says that the upstream token works again", func() bool {
-		return strings.Contains(s.output.String(), "accepts the upstream token of an account again")
+		return strings.Contains(s.output.String(), "accepts an account's upstream token again")
 	})
 
 	backend.RevokeToken(old)
