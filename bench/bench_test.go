@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// TestMain makes the test binary act as the processes that the program starts in other
-// roles.
+// TestMain lets the test binary run as any of the separate processes that bench starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
 		main()
@@ -39,7 +38,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestJudge checks that there is no verdict with too few slices or if the control deviates.
+// TestJudge checks that judge gives no verdict if there are too few slices or the control
+// deviates.
 func TestJudge(t *testing.T) {
 	const goal = "respond: CPU time per request at most 1.04 times that without the gate"
 	for _, tt := range []struct {
@@ -60,7 +60,7 @@ func TestJudge(t *testing.T) {
 		}}
 		r.judge()
 		if len(r.Verdicts) != 1 || r.Verdicts[0].Goal != goal || r.Verdicts[0].Verdict != tt.want {
-			t.Errorf("%+v: got %+v", tt, r.Verdicts)
+			t.Errorf("case %+v: got verdicts %+v", tt, r.Verdicts)
 		}
 	}
 }
@@ -68,13 +68,13 @@ func TestJudge(t *testing.T) {
 func TestSpread(t *testing.T) {
 	if got, want := spread([]float64{4, 1, 3, 2, 5}),
 		(Spread{Median: 3, Low: 2, High: 4, Min: 1, Max: 5}); got != want {
-		t.Errorf("spread %+v, want %+v", got, want)
+		t.Errorf("got spread %+v, want %+v", got, want)
 	}
 	if got := median([]float64{1, 2}); got != 1.5 {
-		t.Errorf("median %v, want 1.5", got)
+		t.Errorf("got median %v, want 1.5", got)
 	}
 	if got := median(nil); !math.IsNaN(got) {
-		t.Errorf("median of no values: %v, want NaN", got)
+		t.Errorf("median of no values: got %v, want NaN", got)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestReadResponse(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"} {
 		c := &connection{reader: bufio.NewReader(strings.NewReader(broken))}
 		if status, err := c.readResponse(); err == nil {
-			t.Errorf("%q: status %d, want an error", broken, status)
+			t.Errorf("%q: got status %d, want an error", broken, status)
 		}
 	}
 }

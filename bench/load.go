@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// load keeps a number of connections to a server busy: each sends the next request as soon
-// as it has received the response to the last one.
+// load keeps a number of connections to a server busy: each connection sends its next request
+// as soon as it has received the response to the previous one.
 type load struct {
 	server *server
-	// requests are sent in turn; each connection starts with a different one. good reports
-	// which of them must get 200; the others must get 401.
+	// requests are sent in rotation, and each connection starts with a different request. good
+	// marks the requests that must receive status 200; the others must receive 401.
 	requests [][]byte
 	good     []bool
 
@@ -32,7 +32,7 @@ type connection struct {
 	next   int
 }
 
-// volume is the result of running a load for a slice.
+// volume is the result of running a load for one slice.
 type volume struct {
 	requests  int
 	latencies []time.Duration // sorted

@@ -1,6 +1,6 @@
-// Command bench measures the gate's cost, end to end and with the shipped code. It compares
-// Caddy with and without the gate, and with alternatives that operators put in front of a
-// backend. See docs/performance.md for the method and how to read the tables.
+// Command bench measures the gate's end-to-end cost, using the shipped code. It compares Caddy
+// with and without the gate, as well as alternatives that operators put in front of a backend.
+// See docs/performance.md for the method and how to read the tables.
 //
 //	go run -C bench .                      # everything; takes about half an hour
 //	go run -C bench . -slices 5            # quick, but too short for a verdict
@@ -46,14 +46,14 @@ func main() {
 		}
 	}
 	var o options
-	flag.IntVar(&o.slices, "slices", 31, "slices per row; there is no verdict with fewer than 21")
+	flag.IntVar(&o.slices, "slices", 31, "slices per row; a verdict requires at least 21")
 	flag.DurationVar(&o.slice, "slice", time.Second, "duration of a slice")
 	flag.IntVar(&o.connections, "connections", 16, "connections to each of the two servers")
 	flag.IntVar(&o.tokens, "tokens", 1_000_000, "number of tokens in the large store")
 	flag.IntVar(&o.starts, "starts", 7, "number of times to start Caddy with the large store")
 	flag.StringVar(&o.only, "only", "", "measure only rows whose name has this prefix, and their controls")
 	flag.BoolVar(&o.pairs, "pairs", true, "measure requests")
-	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: start, memory and changes")
+	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: startup, memory and changes")
 	flag.StringVar(&o.profiles, "profiles", "", "write a CPU profile of each row's Caddy to this directory")
 	flag.StringVar(&o.json, "json", "", "write all figures to this file, as JSON")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this file, as Markdown")

@@ -13,23 +13,24 @@ import (
 	"time"
 )
 
-// Pair is the result of a row.
+// Pair holds a row's results.
 type Pair struct {
 	Name    string `json:"name"`
 	Control bool   `json:"control,omitempty"`
-	// Base and Cost are the CPU time per request of the baseline and the subject, in
-	// microseconds. They are medians of the slices.
+	// Base and Cost are the CPU times per request for the baseline and the subject, in
+	// microseconds. Each is the median of all slices.
 	Base float64 `json:"base_us"`
 	Cost float64 `json:"cost_us"`
 	// Added is the median of the differences in CPU time, in microseconds.
 	Added float64 `json:"added_us"`
 	// Ratio is the spread of Ratios.
 	Ratio Spread `json:"cpu_ratio"`
-	// Ratios has the ratio of subject to baseline in CPU time per request, for each slice.
+	// Ratios contains each slice's ratio of CPU time per request, subject to baseline.
 	Ratios []float64 `json:"cpu_ratios"`
-	// Rate is the spread of the ratios in completed requests.
+	// Rate is the spread of the ratios of completed requests.
 	Rate Spread `json:"rate_ratio"`
-	// Latencies of baseline and subject, in microseconds, as medians of the slices.
+	// Latencies of the baseline and the subject, in microseconds. Each is the median of all
+	// slices.
 	BaseP50 float64 `json:"base_p50_us"`
 	CostP50 float64 `json:"p50_us"`
 	BaseP99 float64 `json:"base_p99_us"`
@@ -37,17 +38,17 @@ type Pair struct {
 	P99     Spread  `json:"p99_ratio"`
 }
 
-// comparison is a row with its two servers: a baseline and the subject of the row.
+// comparison is a row with its two servers: a baseline and the row's subject.
 type comparison struct {
 	row                   row
 	base, subject         *server
 	baseLoad, subjectLoad *load
 	slices                []slice
-	// adminSocket is the admin endpoint of the subject, if it is a Caddy that has one.
+	// adminSocket is the subject's admin endpoint, if the subject is a Caddy that has one.
 	adminSocket string
 }
 
-// slice has the measurements of both servers over the same period.
+// slice holds both servers' measurements over the same period.
 type slice struct{ base, subject measured }
 
 type measured struct {
@@ -60,8 +61,8 @@ func (m *measured) perRequest() float64 { return micros(m.cpu) / float64(m.reque
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// measurePairs measures the rows. It measures a slice of each row in turn, so that the
-// machine's fluctuations affect all rows and their controls alike.
+// measurePairs measures the rows. It measures one slice of each row in turn, so fluctuations
+// in the machine's speed affect all rows and their controls alike.
 func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair, err error) {
 	b := &builder{dir: stores.dir, stores: stores, admin: o.profiles != ""}
 	if b.unknown, err = unknownTokens(b.dir); err != nil {
@@ -69,7 +70,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	}
 	chosen := choose(rows(o.tokens), o.only)
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no row has the prefix %q", o.only)
+		return nil, fmt.Errorf("no row's name starts with %q", o.only)
 	}
 	for _, r := range chosen { // filling uses all CPUs, so do it before pinSelf
 		if r.tokens > 0 {
@@ -120,7 +121,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	return pairs, nil
 }
 
-// choose returns the rows whose names have the prefix, and the controls of their groups.
+// choose returns the rows whose names start with the prefix, and their groups' controls.
 func choose(all []row, prefix string) []row {
 	var chosen []row
 	groups := make(map[string]bool)
@@ -202,9 +203,9 @@ func (c *comparison) close() error {
 
 const maxWarmUp = 10 // slices
 
-// warmUp runs both servers until each request has been sent, for at most maxWarmUp slices.
-// A token's first use costs ten times as much as later ones, because the store reads the
-// token and saves the use immediately.
+// warmUp runs both servers until every request has been sent, but for at most maxWarmUp
+// slices. A token's first use costs ten times as much as later ones, because the store reads
+// the token and saves that use immediately.
 func (c *comparison) warmUp(ctx context.Context, d time.Duration) error {
 	for i, sent := 0, 0; i < maxWarmUp && sent < len(c.subjectLoad.requests); i++ {
 		s, err := c.measure(ctx, d, 0)
@@ -216,8 +217,8 @@ func (c *comparison) warmUp(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// measure runs both servers at the same time for a slice. The load that starts first
-// alternates from slice to slice.
+// measure runs both servers at the same time for one slice. The two loads take turns starting
+// first.
 func (c *comparison) measure(ctx context.Context, d time.Duration, i int) (s slice, err error) {
 	churning, stop := context.WithCancel(ctx)
 	defer stop()

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// profileSeconds is the duration of a profile.
+// profileSeconds is how long a profile runs, in seconds.
 const profileSeconds = 5
 
-// profile writes a CPU profile of the row's Caddy while it serves alone.
+// profile writes a CPU profile of the row's Caddy while it is the only server under load.
 func (c *comparison) profile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

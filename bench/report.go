@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Report has the results of a run.
+// Report holds a run's results.
 type Report struct {
 	Machine     Machine   `json:"machine"`
 	Started     time.Time `json:"begun"`
@@ -82,7 +82,7 @@ const (
 	noVerdict  = "no verdict"
 )
 
-// A group of rows gets verdicts only if its control's ratio is within these limits, and if
+// A group of rows receives verdicts only if its control's ratio is within these limits and
 // there are at least enoughSlices slices.
 const (
 	controlLow, controlHigh = 0.98, 1.02
@@ -172,7 +172,7 @@ func (r *Report) judgeScale(s Scale) {
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// write judges the results and writes the report to standard output and to the files named
+// write judges the results and writes the report to standard output and to the files specified
 // in o.
 func (r *Report) write(o options) error {
 	r.judge()

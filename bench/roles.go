@@ -12,8 +12,8 @@ import (
 	_ "github.com/mollygate/mollygate"
 )
 
-// roles are the roles in which bench starts itself as a separate process, by the first
-// argument.
+// roles lists what bench can do when it starts itself as a separate process. The first
+// argument selects the role.
 var roles = map[string]func(args []string) error{
 	"caddy": func(args []string) error {
 		os.Args = append([]string{"caddy"}, args...)

@@ -13,15 +13,15 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// row describes a server to measure. It is compared with a Caddy that does the same
-// without the row's check.
+// row describes a server to measure. The baseline is a Caddy that does the same without the
+// row's check.
 type row struct {
 	name string
 	// proxied is set if the response comes from a backend, not from the server itself.
 	proxied bool
 	// secure enables TLS.
 	secure bool
-	// control is set if the server is identical to the one it is compared with.
+	// control is set if the server is identical to its baseline.
 	control bool
 	// tokens is the number of tokens in the store; requests use some of them.
 	tokens int
@@ -31,12 +31,12 @@ type row struct {
 	invalid bool
 	// churn changes tokens during the measurement.
 	churn bool
-	// check returns the directive to measure; nil for none.
+	// check returns the directive to measure. It is nil if there is no directive.
 	check func(b *builder) (string, error)
-	// authorization, unless empty, is sent instead of a bearer token.
+	// authorization is sent instead of a bearer token, unless it is empty.
 	authorization string
-	// program, unless empty, is the server to run instead of Caddy, and config returns its
-	// configuration.
+	// program is the server to run instead of Caddy, unless it is empty. config returns that
+	// server's configuration.
 	program string
 	config  func(b *builder) string
 }
@@ -51,8 +51,7 @@ const gateDirective = `bearer_auth {
 		failure_limit off
 	}`
 
-// rows returns all rows, in the order of the table. large is the number of tokens in the
-// large store.
+// rows returns all rows in table order. large is the number of tokens in the large store.
 func rows(large int) []row {
 	limits, invalid, churned := gateRow("gate, 10k tokens, limits", 10_000),
 		gateRow("gate, 10k tokens, half invalid", 10_000), gateRow("gate, 10k tokens, 100 changes/s", 10_000)
@@ -164,7 +163,7 @@ func (b *builder) build(ctx context.Context, r *row) (*server, *load, error) {
 	return b.server, b.load(), nil
 }
 
-// copyStore creates the server's store, with the row's tokens.
+// copyStore creates the server's store and fills it with the row's tokens.
 func (b *builder) copyStore() error {
 	filled, err := b.stores.fill(b.row.tokens, b.row.limited)
 	if err != nil {
@@ -231,7 +230,7 @@ func (b *builder) startCaddy() error {
 	return b.server.startCaddy(b.ctx, b.home, config)
 }
 
-// body is the response body of the backend and of respond, about 200 bytes long.
+// body is the response body that the backend and respond send. It is about 200 bytes long.
 var body = `{"success":true,"status":200,"data":"` + strings.Repeat("unikernel ", 16) + `"}`
 
 // load returns a load for the server being built.
@@ -275,7 +274,8 @@ func basicAuth(*builder) (string, error) {
 	return fmt.Sprintf("basic_auth {\n\t\tci %s\n\t}", hash), err
 }
 
-// forwardAuth starts a service that accepts one token, and returns a directive that uses it.
+// forwardAuth starts a service that accepts one token, and returns a directive that uses the
+// service.
 func forwardAuth(b *builder) (string, error) {
 	address, err := freeAddress()
 	if err != nil {

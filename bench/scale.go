@@ -21,13 +21,13 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// Scale has the measurements of a store with many tokens.
+// Scale holds the measurements of a store with many tokens.
 type Scale struct {
 	Tokens int `json:"tokens"`
 	// FileSize is the size of the store in bytes.
 	FileSize int64 `json:"file_bytes"`
-	// Start and StartEmpty are the times from the start of Caddy to its first decision on a
-	// token, with this store and with an empty one. They are medians, in milliseconds.
+	// Start and StartEmpty are the times from starting Caddy to its first decision on a token,
+	// with this store and with an empty one. They are medians, in milliseconds.
 	Start      float64 `json:"start_ms"`
 	StartEmpty float64 `json:"start_empty_ms"`
 	// Memory is the additional anonymous memory compared with an empty store, in bytes,
@@ -36,23 +36,24 @@ type Scale struct {
 	Process
 }
 
-// Process has the measurements made inside a process that has the store open.
+// Process holds the measurements made inside a process that has the store open.
 type Process struct {
-	// ActiveMemory is the heap memory per used token in bytes, and ActiveObjects the number
-	// of heap objects per used token.
+	// ActiveMemory is the heap memory per used token, in bytes. ActiveObjects is the number of
+	// heap objects per used token.
 	ActiveMemory  float64 `json:"active_bytes_per_token"`
 	ActiveObjects float64 `json:"active_objects_per_token"`
-	// Collection and CollectionBefore are the times of a garbage collection after all
-	// tokens have been used, and before any has. They are medians, in milliseconds.
+	// Collection and CollectionBefore are garbage collection times after all tokens have been
+	// used and before any token has been used. They are medians, in milliseconds.
 	Collection       float64 `json:"gc_ms"`
 	CollectionBefore float64 `json:"gc_before_ms"`
 	// Use is the time to authenticate a token and count its use, in nanoseconds, with
 	// tokens in random order.
 	Use float64 `json:"use_ns"`
-	// CreatesPerSecond is the rate of creates from 64 callers, each synced to disk.
+	// CreatesPerSecond is the number of tokens that 64 callers create per second, with every
+	// creation synced to disk.
 	CreatesPerSecond float64 `json:"creates_per_second"`
-	// Times to revoke a token in milliseconds, in an idle store and during continuous
-	// flushes of the usage of 100,000 tokens.
+	// Times to revoke a token, in milliseconds, in an idle store and while usage for 100,000
+	// tokens is flushed continuously.
 	RevokeIdleP50  float64 `json:"revoke_idle_p50_ms"`
 	RevokeIdleP99  float64 `json:"revoke_idle_p99_ms"`
 	RevokeFlushP50 float64 `json:"revoke_flushing_p50_ms"`
@@ -84,7 +85,7 @@ func measureScale(ctx context.Context, o options, stores *stores) ([]Scale, erro
 	return all, nil
 }
 
-// measureStart starts Caddy with the store and with an empty one, alternately.
+// measureStart alternately starts Caddy with the store and with an empty one.
 func (s *Scale) measureStart(ctx context.Context, stores *stores, filled filledStore, starts int) error {
 	var times [2][]float64
 	var memory [2][]float64
@@ -154,12 +155,12 @@ http://%s {
 	}()
 	for !responds(ctx, address) {
 		if time.Since(start) > time.Minute {
-			return 0, 0, errors.New("no response from Caddy within a minute of its start")
+			return 0, 0, errors.New("Caddy didn't respond within a minute of starting")
 		}
 		time.Sleep(time.Millisecond)
 	}
 	took = time.Since(start)
-	time.Sleep(time.Second) // let background work from the start finish
+	time.Sleep(time.Second) // let background startup work finish
 	resident, err = residentMemory(strconv.Itoa(caddy.Process.Pid))
 	return took, resident, err
 }
@@ -180,7 +181,7 @@ func responds(ctx context.Context, address string) bool {
 	return err == nil && status == 401
 }
 
-// unknownToken is well formed, but no store has it.
+// unknownToken is a well-formed token that isn't in any store.
 const unknownToken = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
 
 // measureProcess measures a copy of the store in a separate process.
@@ -269,7 +270,7 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	const uses = 2_000_000
 	start := time.Now()
 	for i := range uses {
-		// Stepping by a prime uses all tokens, but not in the order of the store.
+		// Stepping by a prime uses all tokens, but not in store order.
 		if err := use(handles[i*7_368_787%len(handles)], start); err != nil {
 			return err
 		}
@@ -310,7 +311,8 @@ func (p *Process) measure(store *tokenstore.Store) error {
 		var errs []error
 		for !stopped.Load() {
 			for i := range min(pending, len(handles)) {
-				if i%2 == 0 || len(handles) > pending { // a small store also has revoked tokens, which are refused
+				// In a small store, some tokens have been revoked and are refused.
+				if i%2 == 0 || len(handles) > pending {
 					errs = append(errs, use(handles[len(handles)-1-i], store.Now()))
 				}
 			}

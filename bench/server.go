@@ -17,7 +17,7 @@ type server struct {
 	address   string
 	secure    bool
 	processes []*exec.Cmd
-	// log is the file for the output of the processes.
+	// log is the path of the file for the processes' output.
 	log string
 }
 
@@ -34,7 +34,7 @@ func (s *server) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// start starts another process of the server, pinned to the servers' CPU.
+// start starts another of the server's processes, pinned to the servers' CPU.
 func (s *server) start(command *exec.Cmd) error {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Spread describes the distribution of the values of the slices.
+// Spread describes the distribution of the slices' values.
 type Spread struct {
 	Median float64 `json:"median"`
 	// Low and High are the first and third quartiles.
@@ -29,8 +29,8 @@ func spread(values []float64) Spread {
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
 
-// quantile returns the quantile q of values, interpolated between the two nearest ones. It
-// is NaN if there are no values.
+// quantile returns the q-quantile of values, interpolating between the two nearest values. It
+// returns NaN if there are no values.
 func quantile(values []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	if len(sorted) == 0 {

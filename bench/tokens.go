@@ -17,10 +17,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// maxUsed is the approximate maximum number of a store's tokens that a row's requests use.
+// maxUsed is the approximate maximum number of tokens that a row's requests use.
 const maxUsed = 10_000
 
-// policy returns the token policy of the measured configurations.
+// policy returns the token policy used in the measured configurations.
 func policy() token.Policy {
 	table, _ := gate.TableByName("mollymawk")
 	return token.Policy{
@@ -37,11 +37,13 @@ func draft(n int64) token.Draft {
 	}
 }
 
-// creators is the number of goroutines that fill a store. Their creates share commits.
+// creators is the number of goroutines that fill a store. Tokens created concurrently share
+// commits.
 const creators = 20_000
 
-// compact rewrites the store. A store filled in a few large steps is half free pages, and
-// each commit writes their list. A store that grew token by token has few free pages.
+// compact rewrites the store. When a store is filled in a few large steps, half of its pages
+// are free, and each commit writes the list of free pages. A store that grew one token at a
+// time has few free pages.
 func compact(path string) (err error) {
 	from, err := bbolt.Open(path, 0o600, nil)
 	if err != nil {
@@ -96,7 +98,7 @@ func fillStore(path string, n int, edit func(*token.Draft)) (secrets []string, e
 	return secrets, err
 }
 
-// stores holds the filled stores. Each server gets a copy of one.
+// stores holds the filled stores. Each server uses a copy of one of them.
 type stores struct {
 	dir    string
 	filled map[string]filledStore
@@ -126,14 +128,14 @@ func (s *stores) fill(tokens int, limits bool) (filled filledStore, err error) {
 	return filled, err
 }
 
-// unknownTokens returns well-formed tokens that no store has.
+// unknownTokens returns well-formed tokens that aren't in any store.
 func unknownTokens(dir string) ([]string, error) {
 	path := filepath.Join(dir, "elsewhere.db")
 	secrets, err := fillStore(path, 100, func(*token.Draft) {})
 	return secrets, errors.Join(err, os.Remove(path))
 }
 
-// limited gives a token limits that no request reaches.
+// limited gives a token limits that are too high for any request to reach.
 func limited(d *token.Draft) {
 	d.RateLimit = &token.RateLimit{Requests: 1e9, Window: time.Second}
 	d.Quota = &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth}

@@ -8,14 +8,14 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// AddChecksum appends to fields the checksum of a record of the given kind, stored under key,
-// and returns the complete record.
+// AddChecksum appends a record's checksum to its fields and returns the complete record. The
+// checksum also covers the record's kind and key.
 func AddChecksum(kind byte, key, fields []byte) []byte {
 	return binary.BigEndian.AppendUint32(fields, checksum(kind, key, fields))
 }
 
-// VerifyChecksum verifies the checksum of a record of the given kind, stored under key, and
-// returns the record's fields. The error wraps [ErrDamaged].
+// VerifyChecksum verifies that a record's checksum matches its kind, key and fields, and
+// returns the fields. The error wraps [ErrDamaged].
 func VerifyChecksum(kind byte, key, record []byte) ([]byte, error) {
 	if len(record) < crc32.Size {
 		return nil, fmt.Errorf("%w: it is too short", ErrDamaged)

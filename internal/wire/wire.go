@@ -1,8 +1,7 @@
 // Package wire encodes and decodes stored records. The format is the same for every backend:
-// fields in protobuf's wire format, followed by a CRC-32C over the record's kind, its key and
-// the fields. The checksum detects flipped bits and records stored under the wrong key.
-// Decoding fails if a record has a field that this version doesn't know, because the field may
-// be a restriction.
+// fields in the protobuf wire format, followed by a CRC-32C checksum of the record's kind, key
+// and fields. The checksum detects flipped bits and records stored under the wrong key.
+// Decoding fails if a record has an unknown field, because that field may be a restriction.
 package wire
 
 import (
@@ -19,10 +18,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// ErrDamaged is the error for a record that can't be decoded.
+// ErrDamaged is returned for a record that can't be decoded.
 var ErrDamaged = errors.New("the record is damaged")
 
-// Errors for invalid fields. Their texts are shown to users.
+// Errors for invalid fields. Users see these messages.
 var (
 	ErrUnknownField = errors.New(
 		"it has an unknown field; a newer version of Mollygate may have written it")
@@ -30,7 +29,7 @@ var (
 	ErrField        = errors.New("a field has an invalid value or appears twice")
 )
 
-// Damaged returns an error that wraps [ErrDamaged], or nil for nil.
+// Damaged returns an error that wraps [ErrDamaged] and err, or nil if err is nil.
 func Damaged(err error) error {
 	if err == nil || errors.Is(err, ErrDamaged) {
 		return err
@@ -46,7 +45,7 @@ func AppendUint(b []byte, number protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
 }
 
-// AppendTime appends a time, unless it is zero, in microseconds since 1970. These can
+// AppendTime appends a time in microseconds since 1970, unless it is zero. The encoding can
 // represent years beyond 9999.
 func AppendTime(b []byte, number protowire.Number, t time.Time) []byte {
 	if t.IsZero() {
@@ -78,12 +77,12 @@ func AppendMap(b []byte, number protowire.Number, m map[string]string) []byte {
 	return b
 }
 
-// ValidText replaces invalid UTF-8 in s, so that the record can be decoded even if a client
-// sends an invalid name.
+// ValidText replaces invalid UTF-8 in s. The record can then be decoded even if a client sends
+// an invalid name.
 func ValidText(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
 
-// Each calls yield for each field of b, in order, and stops at the first error. If borrowed is
-// set, strings read from the fields share memory with b.
+// Each calls yield for every field in b, in order, and stops at the first error. If borrowed
+// is true, strings read from the fields share memory with b.
 func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) error {
 	var seen uint64
 	for len(b) > 0 {
@@ -92,7 +91,7 @@ func Each(b []byte, borrowed bool, yield func(protowire.Number, Field) error) er
 			return protowire.ParseError(n)
 		}
 		b = b[n:]
-		if number >= 64 { // seen has no bit for it, and no record uses it
+		if number >= 64 { // seen has no bit for this number, and no record uses it
 			return ErrUnknownField
 		}
 		f := Field{wireType: wireType, repeated: seen&(1<<number) != 0, borrowed: borrowed}
@@ -147,7 +146,7 @@ func (f Field) SetUint(v *uint64) error {
 	return nil
 }
 
-// SetPositive sets *v to the field's number, which must be from 1 to most.
+// SetPositive sets *v to the field's number, which must be between 1 and most.
 func (f Field) SetPositive(v *int64, most int64) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(most) {
 		return ErrField
@@ -156,7 +155,7 @@ func (f Field) SetPositive(v *int64, most int64) error {
 	return nil
 }
 
-// SetEnum sets *v to the field's number, which must be from 1 to last.
+// SetEnum sets *v to the field's number, which must be between 1 and last.
 func SetEnum[T ~uint8](f Field, v *T, last T) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(last) {
 		return ErrField
@@ -165,14 +164,14 @@ func SetEnum[T ~uint8](f Field, v *T, last T) error {
 	return nil
 }
 
-// MinYear and MaxYear bound the years of stored times: those that RFC 3339 can represent,
-// except year 1, which contains the zero time.Time.
+// MinYear and MaxYear limit stored times to the years that RFC 3339 can represent, excluding
+// year 1, which contains the zero time.Time.
 const (
 	MinYear = 2
 	MaxYear = 9999
 )
 
-// SetTime sets *t to the field's time, stored in microseconds since 1970.
+// SetTime sets *t to the field's time, which is stored in microseconds since 1970.
 func (f Field) SetTime(t *time.Time) error {
 	if !f.once(protowire.VarintType) {
 		return ErrField
@@ -194,8 +193,8 @@ func (f Field) SetString(s *string) error {
 	return nil
 }
 
-// AddString appends the string of a repeated field to *s. It must be valid UTF-8 and not
-// empty.
+// AddString appends a repeated field's string to *s. The string must be non-empty, valid
+// UTF-8.
 func (f Field) AddString(s *[]string) error {
 	if f.wireType != protowire.BytesType || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
 		return ErrField
@@ -204,7 +203,7 @@ func (f Field) AddString(s *[]string) error {
 	return nil
 }
 
-// SetFixed copies the field's bytes, which must have the length of to.
+// SetFixed copies the field's bytes into to. Both must have the same length.
 func (f Field) SetFixed(to []byte) error {
 	if !f.once(protowire.BytesType) || len(f.bytes) != len(to) {
 		return ErrField
@@ -213,7 +212,8 @@ func (f Field) SetFixed(to []byte) error {
 	return nil
 }
 
-// Bytes returns the bytes of a field that may be repeated. They share memory with the record.
+// Bytes returns the field's bytes, which share memory with the record. The field may be
+// repeated.
 func (f Field) Bytes() ([]byte, error) {
 	if f.wireType != protowire.BytesType {
 		return nil, ErrField
@@ -221,7 +221,7 @@ func (f Field) Bytes() ([]byte, error) {
 	return f.bytes, nil
 }
 
-// AddPrefix appends the address range of a repeated field to *prefixes.
+// AddPrefix appends a repeated field's address range to *prefixes.
 func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	var prefix netip.Prefix
 	if f.wireType != protowire.BytesType {
@@ -230,7 +230,7 @@ func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	if err := prefix.UnmarshalBinary(f.bytes); err != nil {
 		return err
 	}
-	// The encoding of an address with a zone is longer, and that of no address shorter.
+	// An address with a zone has a longer encoding, and a missing address has a shorter one.
 	if !prefix.IsValid() || len(f.bytes) != prefix.Addr().BitLen()/8+1 {
 		return errors.New("an address range is invalid")
 	}
@@ -238,8 +238,8 @@ func (f Field) AddPrefix(prefixes *[]netip.Prefix) error {
 	return nil
 }
 
-// AddEntry adds the map entry of a repeated field to *m, creating the map if it is nil. Keys
-// must be unique.
+// AddEntry adds a repeated field's map entry to *m, creating the map if it is nil. Keys must
+// be unique.
 func (f Field) AddEntry(m *map[string]string) error {
 	b, err := f.Bytes()
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 )
 
 // bbolt maps the file into memory and trusts what it reads. The file is verified when it is
-// opened, but later it can be truncated or overwritten, or its disk can return wrong data. An
-// access to a truncated part faults, and damage makes bbolt panic; the functions below turn
-// both into errors. A panic while bbolt begins or ends a transaction leaves one of its locks
-// held, and the next call would deadlock. They therefore check the file's size first, and
-// don't call bbolt again after such a panic.
+// opened, but it can later be truncated or overwritten, or the disk can return wrong data.
+// Reading a truncated part causes a memory fault, and damage makes bbolt panic; the functions
+// below turn both into errors. If bbolt panics while it begins or ends a transaction, it
+// leaves a lock held, and the next call would deadlock. The functions therefore check the
+// file's size first, and never call bbolt again once that has happened.
 
-// errDamage is wrapped by the error of a call that found damage.
+// errDamage is wrapped by the errors of calls that find damage.
 var errDamage = errors.New("the file is damaged")
 
-// view runs fn in a read transaction that sees only what is on disk.
+// view runs fn in a read transaction that sees only data already on disk.
 func (b *Backend) view(fn func(*bbolt.Tx) error) error {
 	if h := b.current.Load(); h.uncertain.Load() {
 		if err := b.resync(); err != nil {
@@ -41,7 +41,7 @@ func (b *Backend) viewNow(fn func(*bbolt.Tx) error) error {
 		err := b.viewOf(h, fn)
 		if b.current.Load() != h && (errors.Is(err, tokenstore.ErrClosed) || errors.Is(err, errDamage)) &&
 			!b.closed.Load() {
-			continue // the file has been rebuilt meanwhile
+			continue // the file was rebuilt in the meantime
 		}
 		if errors.Is(err, errDamage) {
 			b.repairLater(h, err)
@@ -73,9 +73,9 @@ func (b *Backend) viewOf(h *handle, fn func(*bbolt.Tx) error) (err error) {
 	return fn(tx)
 }
 
-// update runs fn in a write transaction, after making sure that the last transaction is on
-// disk. After an error the outcome is uncertain, and nothing more is written until it is
-// known. If the file has to be rebuilt, update calls fn again.
+// update makes sure that the last transaction is on disk, and then runs fn in a write
+// transaction. After an error, the outcome is uncertain, and update writes nothing more until
+// the outcome is known. If the file has to be rebuilt, update calls fn again.
 func (b *Backend) update(fn func(*bbolt.Tx) error) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -160,9 +160,8 @@ func (b *Backend) resync() error {
 }
 
 // resync rewrites the newest meta page and syncs the file. A transaction syncs its other pages
-// before it writes its meta page, so after resync everything that can be read is on disk.
-// Without it, the next transaction could overwrite pages that the meta page on disk still
-// refers to.
+// before it writes its meta page, so after resync, all readable data is on disk. Without this
+// step, the next transaction could overwrite pages that the meta page on disk still refers to.
 func (h *handle) resync() error {
 	size, err := fileSize(h.file, h.fd)
 	if err != nil {
@@ -181,11 +180,11 @@ func (h *handle) resync() error {
 
 // check returns an error if bbolt must not be called.
 func (b *Backend) check(h *handle) error {
-	used := h.size.Load() // load first: a commit can extend the file at any time
+	used := h.size.Load() // loaded first, because a commit can extend the file at any time
 	size, err := fileSize(h.file, h.fd)
 	switch replaced := h.replaced.Load(); {
 	case b.closed.Load() || b.current.Load() != h:
-		return tokenstore.ErrClosed // the size may be another file's
+		return tokenstore.ErrClosed // the size may belong to another file
 	case replaced != nil:
 		return *replaced
 	case h.stuck.Load():
@@ -202,9 +201,8 @@ func (b *Backend) check(h *handle) error {
 	return nil
 }
 
-// checkPath returns an error unless the file is still the one at the store's path and has the
-// content last written. Changes written to a file that was moved away would be lost at the
-// next start.
+// checkPath returns an error unless the file is still at the store's path and still has the
+// content last written. Changes to a file that was moved away would be lost at the next start.
 func (b *Backend) checkPath(h *handle) error {
 	if now, err := os.Stat(b.path); err != nil || !os.SameFile(now, h.identity) {
 		return fmt.Errorf(
@@ -226,8 +224,8 @@ func (b *Backend) checkPath(h *handle) error {
 	return nil
 }
 
-// overwritten records that the file's content was replaced, and returns the error for this and
-// every later call: what bbolt has in memory no longer matches the file.
+// overwritten records that the file's content was replaced. It returns the error for this and
+// all later calls, because the data that bbolt holds in memory no longer matches the file.
 func (b *Backend) overwritten(h *handle, want, got uint64) error {
 	found := "can't be read"
 	if got != 0 {

@@ -20,8 +20,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// agedStore is a store that has been used for several days: it has free pages, an audit log,
-// and changed and deleted tokens with usage. It is stored in a directory for other processes.
+// agedStore is a store that has been in use for several days. It has free pages, an audit log,
+// and changed and deleted tokens with usage. It is saved in a directory, where other processes
+// can read it.
 type agedStore struct {
 	dir string
 
@@ -29,12 +30,12 @@ type agedStore struct {
 	Time     time.Time
 	// Live lists the pages in use, including overflow pages. Branches lists the branch pages.
 	Live, Branches []int
-	// Images is the number of images of the file. There is one for each of the last
-	// transactions; the last one is the current content of the file.
+	// Images is the number of file images, one for each of the last transactions. The last
+	// image is the file's current content.
 	Images int
-	// Older is the model of a backup from before many of the changes.
+	// Older is the model of a backup taken before many of the changes.
 	Older *backendtest.Model
-	// Killed is the model at the time of the last image and of the copy of the journal.
+	// Killed is the model at the time when the last image and the journal were copied.
 	Killed *backendtest.Model
 }
 
@@ -53,7 +54,7 @@ func byID(a, b *backendtest.ModelToken) int { return strings.Compare(a.ID, b.ID)
 
 func imageName(i int) string { return fmt.Sprintf("%d.db", i) }
 
-// makeAged creates an aged store in dir, unless there is one.
+// makeAged creates an aged store in dir, unless one already exists.
 func makeAged(t testing.TB, dir string, pageSize int) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(dir, agedName)); err == nil {
@@ -63,7 +64,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	path := filepath.Join(dir, "tokens.db")
 	makeStore(t, path, pageSize, createSchema)
 	b := mustOpen(t, path)
-	b.current.Load().db.NoSync = true // nothing here depends on the disk
+	b.current.Load().db.NoSync = true // these changes don't need to survive a power cut
 	l := &agedStore{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, agedDays)}
 	var days atomic.Int32
 	s, err := tokenstore.Open(b, tokenstore.Options{
@@ -100,7 +101,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	journal, err := os.ReadFile(path + journalSuffix)
 	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, journalName), journal, fileMode)))
 	for _, violation := range append(found, m.Check(s)...) {
-		t.Errorf("creating the aged store: %+v", violation)
+		t.Errorf("creating the aged store: got violation %+v", violation)
 	}
 	check(t, s.Close())
 	check(t, errors.Join(os.Remove(path)))
@@ -109,7 +110,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	check(t, errors.Join(err, os.WriteFile(filepath.Join(dir, agedName), text, fileMode)))
 }
 
-// addImage adds an image of the file unless it is the same as the last one.
+// addImage adds an image of the file unless the file is unchanged since the last image.
 func (l *agedStore) addImage(t testing.TB, path string) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -167,8 +168,8 @@ func (l *agedStore) read(name string) []byte {
 	return raw
 }
 
-// page returns a page of a file. It is shorter, or empty, if the file ends before the end of
-// the page.
+// page returns a page of a file. The result is shorter, or empty, if the file ends before the
+// page does.
 func (l *agedStore) page(raw []byte, number int) []byte {
 	begin := min(number*l.PageSize, len(raw))
 	return raw[begin:min(begin+l.PageSize, len(raw))]

@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The key of an audit entry is its time and a sequence number, which distinguishes entries
-// with the same time and is never reused.
+// An audit entry's key consists of its time and a sequence number, which is never reused and
+// distinguishes entries with the same time.
 const auditKeyLength = orderTimeLength + 8
 
 func auditKey(at tokenstore.AuditPosition) []byte {

@@ -27,7 +27,7 @@ func TestBackend(t *testing.T) {
 		},
 		Check: func(t testing.TB, dir string) {
 			if report, err := Check(inDir(dir)); err != nil || len(report.Problems) > 0 {
-				t.Errorf("%v, %v", report.Problems, err)
+				t.Errorf("Check: got problems %v, err %v, want none", report.Problems, err)
 			}
 			checkConsistent(t, mustOpen(t, inDir(dir)))
 		},

@@ -9,7 +9,7 @@ type background struct {
 	group  sync.WaitGroup
 }
 
-// start runs f in a goroutine, unless close was called.
+// start runs f in a goroutine, unless close has been called.
 func (g *background) start(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -29,13 +29,13 @@ func saveBackup(t testing.TB, s *tokenstore.Store) string {
 	written, err := io.Copy(file, content)
 	check(t, errors.Join(err, file.Close(), content.Close()))
 	if written != length {
-		t.Fatalf("got %d bytes, want %d", written, length)
+		t.Fatalf("the backup has %d bytes, want %d", written, length)
 	}
 	return path
 }
 
 // TestBackupUnderLoad verifies that a backup taken while tokens are created, changed and used
-// is sound and usable, and contains everything done before.
+// is sound and usable, and contains all earlier changes.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -71,26 +71,26 @@ func TestBackupUnderLoad(t *testing.T) {
 	for _, backup := range backups {
 		report, err := Check(backup)
 		if err != nil || len(report.Problems) > 0 || report.Tokens == 0 || report.AuditEntries == 0 {
-			t.Fatalf("%+v, %v", report, err)
+			t.Fatalf("Check: got %+v, err %v, want a sound store with tokens and audit entries", report, err)
 		}
 		restored := openStore(t, mustOpen(t, backup))
 		if match, err := restored.Authenticate(before.credential, testTime); err != nil ||
 			match.Status != token.StatusActive {
-			t.Errorf("%v, %v", match, err)
+			t.Errorf("Authenticate: got %v, err %v, want an active token", match, err)
 		}
 		if got, err := restored.Get(before.ID); err != nil || got.Usage.Allowed != 1 {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("Get: got %+v, err %v, want 1 allowed request", got, err)
 		}
 		check(t, restored.Close())
 	}
 	if left, _ := filepath.Glob(path + ".backup-*"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files were left behind: %v", left)
 	}
 }
 
 // TestBackupReadSlowly verifies that a slow reader of a backup doesn't make the store's file
-// grow with every change, as an open transaction would. Closing the store would also wait for
-// a transaction.
+// grow with every change, as an open transaction would. An open transaction would also block
+// closing the store.
 func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -107,7 +107,7 @@ func TestBackupReadSlowly(t *testing.T) {
 	info, err := os.Stat(path)
 	check(t, err)
 	if info.Size() > 1<<20 {
-		t.Errorf("the file grew to %d bytes", info.Size())
+		t.Errorf("the file grew to %d bytes during a slow backup", info.Size())
 	}
 }
 
@@ -186,7 +186,7 @@ func TestCheckMissingFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing file: %v", err)
+		t.Errorf("Check of a missing file: got err %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("Check created a missing file")
@@ -206,7 +206,7 @@ func TestRestore(t *testing.T) {
 	kept, err := Restore(backup, path, testTime)
 	check(t, err)
 	if !strings.HasPrefix(kept, path+".replaced-2") {
-		t.Errorf("kept as %q", kept)
+		t.Errorf("got old store kept as %q", kept)
 	}
 	has := func(path string, tokens ...testToken) {
 		t.Helper()
@@ -218,7 +218,7 @@ func TestRestore(t *testing.T) {
 				want = want || present.ID == token.ID
 			}
 			if _, err := b.Token(token.ID); (err == nil) != want {
-				t.Errorf("%s: token %s: %v", path, token.ID, err)
+				t.Errorf("%s: reading token %s: %v", path, token.ID, err)
 			}
 		}
 	}
@@ -227,7 +227,7 @@ func TestRestore(t *testing.T) {
 	info, err := os.Stat(path)
 	check(t, err)
 	if info.Mode().Perm() != fileMode {
-		t.Errorf("mode %v", info.Mode())
+		t.Errorf("got mode %v", info.Mode())
 	}
 
 	link := filepath.Join(t.TempDir(), "link.db")
@@ -239,7 +239,7 @@ func TestRestore(t *testing.T) {
 
 	elsewhere := filepath.Join(t.TempDir(), "new", "tokens.db")
 	if kept, err := Restore(backup, elsewhere, testTime); err != nil || kept != "" {
-		t.Errorf("%q, %v", kept, err)
+		t.Errorf("Restore to a new path: kept %q, err %v, want neither", kept, err)
 	}
 	has(elsewhere, old)
 }
@@ -260,7 +260,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 	_, err := Restore(backup, path, testTime)
 	if _, locked := errors.AsType[*LockedError](err); !locked {
-		t.Errorf("store in use: %v", err)
+		t.Errorf("Restore over a store in use: got err %v", err)
 	}
 	if content() != before {
 		t.Error("the open store was changed")
@@ -272,7 +272,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	damageRecord(t, backup, tokensBucket)
 	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("damaged backup: %v", err)
+		t.Errorf("Restore of a damaged backup: got err %v", err)
 	}
 	check(t, os.WriteFile(backup, []byte("no store"), 0o600))
 	if _, err := Restore(backup, path, testTime); err == nil {
@@ -293,7 +293,7 @@ func TestRestoreOverDamage(t *testing.T) {
 	check(t, s.Close())
 	check(t, os.WriteFile(path, []byte("garbage"), 0o600))
 	if kept, err := Restore(backup, path, testTime); err != nil || kept == "" {
-		t.Fatalf("%q, %v", kept, err)
+		t.Fatalf("Restore over a damaged store: kept %q, err %v, want the old store kept", kept, err)
 	}
 	if _, err := mustOpen(t, path).Token(token.ID); err != nil {
 		t.Error(err)

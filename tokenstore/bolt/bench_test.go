@@ -38,7 +38,7 @@ func benchmarkStore(b *testing.B, n int) (*Backend, []token.Digest) {
 	return backend, digests
 }
 
-// BenchmarkMiss measures the lookup of an unknown token.
+// BenchmarkMiss measures looking up an unknown token.
 func BenchmarkMiss(b *testing.B) {
 	backend, digests := benchmarkStore(b, 20_000)
 	b.ReportAllocs()
@@ -51,7 +51,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstUse measures the lookup of a token that is not yet in memory.
+// BenchmarkFirstUse measures looking up a token that is not yet in memory.
 func BenchmarkFirstUse(b *testing.B) {
 	backend, digests := benchmarkStore(b, 20_000)
 	b.ReportAllocs()

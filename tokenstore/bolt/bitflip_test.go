@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// flipTarget is a store to flip bits in, with the truth about its tokens.
+// flipTarget is a store to flip bits in, with the correct state of its tokens.
 type flipTarget struct {
 	raw      []byte
 	pageSize int64
@@ -88,11 +88,12 @@ func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 	return f
 }
 
-// outcome counts stores that were refused or unharmed, and tokens that were denied.
+// outcome counts the stores that were refused, the stores that were unharmed, and the tokens
+// that were denied.
 type outcome struct{ refused, harmless, denied int }
 
-// try opens the file and compares every token with the truth. A token may be refused, but an
-// accepted token must be unchanged.
+// try opens the file and compares every token with its correct state. A token may be refused,
+// but an accepted token must be unchanged.
 func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	t.Helper()
 	defer removeKept(t, path)
@@ -110,14 +111,14 @@ func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 	}
 	defer func() { _ = s.Close() }()
 	if recorded, err := recorded(b); err == nil && !recorded.Equal(f.recorded) {
-		t.Errorf("recorded time %s, want %s", recorded, f.recorded)
+		t.Errorf("got recorded time %s, want %s", recorded, f.recorded)
 	}
 	harm := false
 	for _, token := range f.tokens {
 		match, err := s.Authenticate(token.credential, testTime)
 		switch {
 		case err == nil && !reflect.DeepEqual(match.Token, tokenstore.PrincipalOf(f.want[token.ID])):
-			t.Errorf("token %s is read as\n%+v, want\n%+v", token.ID, match.Token, f.want[token.ID])
+			t.Errorf("reading token %s: got\n%+v, want\n%+v", token.ID, match.Token, f.want[token.ID])
 		case errors.Is(err, tokenstore.ErrNotFound):
 			t.Errorf("token %s is unknown", token.ID)
 		case err != nil:
@@ -126,27 +127,27 @@ func (f *flipTarget) try(t testing.TB, path string, o *outcome) {
 		}
 		if used, err := usageOf(b, token.ID); err == nil && !reflect.DeepEqual(used, f.used[token.ID]) &&
 			!reflect.DeepEqual(used, tokenstore.Usage{}) {
-			t.Errorf("token %s has usage %+v, want %+v", token.ID, used, f.used[token.ID])
+			t.Errorf("token %s: got usage %+v, want %+v", token.ID, used, f.used[token.ID])
 		}
 		if stored, err := b.Token(token.ID); err == nil && !reflect.DeepEqual(stored, f.want[token.ID]) {
-			t.Errorf("token %s is stored as\n%+v, want\n%+v", token.ID, stored, f.want[token.ID])
+			t.Errorf("stored token %s: got\n%+v, want\n%+v", token.ID, stored, f.want[token.ID])
 		}
 	}
 	for _, token := range f.deleted {
 		if match, err := s.Authenticate(token.credential, testTime); err == nil {
-			t.Errorf("deleted token %s is accepted: %+v", token.ID, match.Token)
+			t.Errorf("deleted token %s was accepted: %+v", token.ID, match.Token)
 		}
 	}
 	seen := 0
 	err = b.List(tokenstore.OrderExpires, nil, false, func(token *token.Token) bool {
 		if want := f.want[token.ID]; want != nil && token.Version == want.Version && !reflect.DeepEqual(token, want) {
-			t.Errorf("token %s is listed as\n%+v, want\n%+v", token.ID, token, want)
+			t.Errorf("listing token %s: got\n%+v, want\n%+v", token.ID, token, want)
 		}
 		seen++
 		return seen < 1000
 	})
 	if seen == 1000 {
-		t.Error("the list doesn't end")
+		t.Error("List did not end after 1000 tokens")
 	}
 	if err == nil && !harm {
 		o.harmless++
@@ -163,14 +164,14 @@ func removeKept(t testing.TB, path string) {
 	}
 }
 
-// withoutJournal is a backend without a journal, which makes opening faster.
+// withoutJournal is a backend without a journal, which opens faster.
 type withoutJournal struct{ *Backend }
 
 func (withoutJournal) JournalPath() string { return "" }
 
-// TestBitFlips flips single bits. Each flip may make Open fail, make some tokens return
-// errors, or have no effect. No flip may give a token more rights or a later expiry, or make
-// an ended token valid again.
+// TestBitFlips flips single bits. A flip may make Open fail, cause errors for some tokens, or
+// have no effect. No flip may give a token more rights or a later expiry, or make an ended
+// token valid again.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	for pageSize, step := range map[int]int{1024: 29, 4096: 97} {
@@ -210,7 +211,7 @@ func TestBitFlips(t *testing.T) {
 }
 
 // decisive returns the pages on which most others depend: the meta pages, the root, the free
-// list, and the root pages of the buckets tokens and digests.
+// list, and the root pages of the tokens and digests buckets.
 func (f *flipTarget) decisive(t testing.TB) []int64 {
 	t.Helper()
 	path := newPath(t)

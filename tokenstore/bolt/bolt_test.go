@@ -22,11 +22,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// holdEnvironment is the environment variable with the path of a store that this process holds
-// open instead of running tests.
+// holdEnvironment is the environment variable for hold. If it contains a store's path, this
+// process holds that store open instead of running tests.
 const holdEnvironment = "MOLLYGATE_TEST_HOLD"
 
-// jobs has the functions that this process can run instead of tests, by environment variable.
+// jobs maps environment variables to the functions that this process can run instead of tests.
 var jobs = map[string]func(spec string) (exitCode int){holdEnvironment: hold}
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// hold opens a store and holds it open until the standard input ends.
+// hold opens a store and holds it open until standard input is closed.
 func hold(path string) int {
 	b, err := Open(path)
 	if err != nil {
@@ -85,10 +85,10 @@ func mustOpen(t testing.TB, path string) *Backend {
 	return b
 }
 
-// newPath returns the path for a new store.
+// newPath returns a path for a new store.
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "tokens.db") }
 
-// openStore returns a store with a stopped clock.
+// openStore returns a store whose clock is stopped.
 func openStore(t testing.TB, b *Backend) *tokenstore.Store {
 	t.Helper()
 	s, err := tokenstore.Open(b, tokenstore.Options{
@@ -150,7 +150,7 @@ func mustChange(t testing.TB, b *Backend, id token.ID, edit func(*token.Token)) 
 	}
 }
 
-// files returns the names of a directory's entries, with their modes and contents.
+// files returns the entries of a directory by name, with their modes and contents.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -181,33 +181,33 @@ func TestOpenCreates(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "tokens.db")
 	if err := Inspect(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("before Open: %v", err)
+		t.Errorf("Inspect before Open: got err %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("Inspect created a directory")
 	}
 	b := mustOpen(t, path)
 	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
-		t.Errorf("the directory contains %v", got)
+		t.Errorf("got directory contents %v", got)
 	}
 	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir,
 		filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
-			t.Errorf("%s has mode %v, %v", filepath.Base(path), info.Mode(), err)
+			t.Errorf("%s: got mode %v, err %v", filepath.Base(path), info.Mode(), err)
 		}
 	}
 	if at, err := recorded(b); err != nil || !at.IsZero() {
-		t.Errorf("recorded time %s, %v; want zero", at, err)
+		t.Errorf("got recorded time %s, err %v; want the zero time", at, err)
 	}
 	if err := Inspect(path); err != nil {
-		t.Errorf("while the store is open: %v", err)
+		t.Errorf("Inspect of an open store: %v", err)
 	}
 	token := makeToken(t, openStore(t, b)).Token
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Close(); err != nil {
-		t.Errorf("a second Close: %v", err)
+		t.Errorf("second Close: %v", err)
 	}
 	again := mustOpen(t, path)
 	got, err := again.Token(token.ID)
@@ -218,7 +218,7 @@ func TestOpenCreates(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, token)
 	}
 	if at, err := recorded(again); err != nil || !at.Equal(testTime) {
-		t.Errorf("recorded time %s, %v; want %s", at, err, testTime)
+		t.Errorf("got recorded time %s, err %v; want %s", at, err, testTime)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 	watchers.Go(func() {
 		for {
 			if err := Inspect(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("during creation: %v", err)
+				t.Errorf("Inspect during creation: got err %v", err)
 				return
 			}
 			select {
@@ -248,7 +248,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 		creators.Go(func() {
 			b, err := Open(path)
 			if locked := new(LockedError); err != nil && !errors.As(err, &locked) {
-				t.Errorf("Open: %v", err)
+				t.Errorf("Open: got err %v", err)
 				return
 			} else if err != nil {
 				return
@@ -274,29 +274,29 @@ func TestOpenCreatesAtomically(t *testing.T) {
 	}
 }
 
-// TestReopenNeverCreates verifies that bbolt doesn't create a file that was removed after its
-// inspection, and doesn't initialize a file that was emptied.
+// TestReopenNeverCreates verifies that bbolt doesn't recreate a file that was removed after it
+// was inspected, and doesn't initialize a file that was emptied.
 func TestReopenNeverCreates(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	b := &Backend{path: path}
 	if err := b.open(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing file: %v", err)
+		t.Errorf("opening a missing file: got err %v", err)
 	}
 	if n := len(files(t, filepath.Dir(path))); n != 0 {
 		t.Errorf("the directory contains %d files, want none", n)
 	}
 	check(t, os.WriteFile(path, nil, 0o600))
 	if err := b.open(); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("empty file: %v", err)
+		t.Errorf("opening an empty file: got err %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
-		t.Errorf("the file has %d bytes, %v", info.Size(), err)
+		t.Errorf("the file has %d bytes, err %v; want it unchanged", info.Size(), err)
 	}
 }
 
-// TestLeftoverDraft verifies that a draft left by an interrupted creation doesn't prevent
-// Open.
+// TestLeftoverDraft verifies that Open succeeds even if an interrupted creation left a draft
+// behind.
 func TestLeftoverDraft(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -307,7 +307,7 @@ func TestLeftoverDraft(t *testing.T) {
 	makeToken(t, openStore(t, b))
 }
 
-// TestPageSizes verifies that stores with the page sizes of other machines work.
+// TestPageSizes verifies that stores work with the page sizes used on other machines.
 func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1024, 4096, 16384, 65536} {
@@ -377,15 +377,15 @@ func TestLink(t *testing.T) {
 	before := files(t, dir)
 	if _, err := Open(link); err == nil || errors.Is(err, fs.ErrNotExist) ||
 		!strings.Contains(err.Error(), "link to a file that doesn't exist") {
-		t.Errorf("got %v", err)
+		t.Errorf("Open through a broken link: got err %v", err)
 	}
 	if !maps.Equal(before, files(t, dir)) {
 		t.Error("Open changed the directory")
 	}
 }
 
-// copied returns a copy of the store at path and of all files next to it, as they are on disk
-// now.
+// copied copies the store at path and all files next to it as they currently are on disk. It
+// returns the copy's path.
 func copied(t testing.TB, path string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -21,10 +21,10 @@ type Report struct {
 	// Damaged lists the tokens that a rebuild could not read. They remain in the store until
 	// they are deleted.
 	Damaged []token.ID
-	// Problems describes damage and contradictions, at most 100 of them. It is empty for a
-	// sound store.
+	// Problems lists damage and contradictions, up to 100 in total. It is empty for a sound
+	// store.
 	Problems []string
-	// More is the number of problems that are not in Problems.
+	// More is the number of problems beyond those listed in Problems.
 	More int
 }
 
@@ -39,9 +39,9 @@ func (r *Report) add(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// Check verifies a store's file, for example a backup: every page, every record, and whether
-// the indexes agree with the records. It doesn't change the file. It returns a [*LockedError]
-// if the file is in use, and an error if it is not a token store.
+// Check verifies the file of a store or backup: every page, every record, and whether the
+// indexes agree with the records. It doesn't change the file. It returns a [*LockedError] if
+// the file is in use, and another error if the file isn't a token store.
 func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
@@ -81,7 +81,7 @@ func Check(path string) (Report, error) {
 // while a read transaction is open, so transactions must be short while the store is in use.
 const checkStep = 5000
 
-// checkRecords checks all records, step of them in each transaction, until stop returns true.
+// checkRecords checks all records, step records per transaction, until stop returns true.
 func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Report, stop func() bool) error {
 	if err := view(func(tx *bbolt.Tx) error { checkMeta(tx, report); return nil }); err != nil {
 		return err
@@ -115,7 +115,7 @@ func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Repo
 	return nil
 }
 
-// checks has the functions that check each entry of a bucket.
+// checks lists the buckets and the functions that check their entries.
 var checks = []struct {
 	bucket []byte
 	check  func(tx *bbolt.Tx, report *Report, key, value []byte)

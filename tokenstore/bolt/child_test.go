@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// child is a process of the test binary that runs one of the jobs. It prints its results as
+// child is a process that runs the test binary to do one of the jobs. It prints its results as
 // lines of JSON.
 type child struct {
 	*exec.Cmd
@@ -19,13 +19,12 @@ type child struct {
 	stderr bytes.Buffer
 }
 
-// newChild returns a child for a job. If wrapper isn't empty, it is a command that runs the
-// child.
+// newChild returns a child for a job. If wrapper isn't empty, that command runs the child.
 func newChild(t testing.TB, job string, spec any, wrapper ...string) *child {
 	t.Helper()
 	text, err := json.Marshal(spec)
 	check(t, err)
-	file := filepath.Join(t.TempDir(), "spec") // it may be too long for the environment
+	file := filepath.Join(t.TempDir(), "spec") // the spec may be too long for an environment variable
 	check(t, os.WriteFile(file, text, fileMode))
 	binary, err := os.Executable()
 	check(t, err)
@@ -36,7 +35,7 @@ func newChild(t testing.TB, job string, spec any, wrapper ...string) *child {
 	return c
 }
 
-// readSpec reads the spec passed to newChild. The child calls it.
+// readSpec runs in the child and reads the spec passed to newChild.
 func readSpec(file string, spec any) {
 	text, err := os.ReadFile(file)
 	if err == nil {
@@ -59,8 +58,8 @@ func startChild(t testing.TB, job string, spec any) *child {
 	return c
 }
 
-// next decodes the next line into to. It returns false when there are no more lines. It skips
-// incomplete lines of a killed child.
+// next decodes the next line into to. It skips incomplete lines from a killed child and
+// returns false when there are no more lines.
 func (c *child) next(to any) bool {
 	for c.lines.Scan() {
 		if json.Unmarshal(c.lines.Bytes(), to) == nil {
@@ -70,7 +69,7 @@ func (c *child) next(to any) bool {
 	return false
 }
 
-// printLine prints a line of a child's results.
+// printLine prints one line of a child's results.
 func printLine(line any) {
 	text, err := json.Marshal(line)
 	if err != nil {

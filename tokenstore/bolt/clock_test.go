@@ -9,7 +9,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// pruneSignal is a backend that signals when the store is about to decide whether to prune.
+// pruneSignal is a backend that sends a signal when the store is about to decide whether to
+// prune.
 type pruneSignal struct {
 	*Backend
 	begins chan struct{}
@@ -40,7 +41,7 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 }
 
 // TestWrongClockLosesNothing opens a store with a clock that is years ahead or behind, and
-// then with the correct clock. The audit log, history, quota and idempotency keys must be
+// then with the correct clock. The audit log, history, quota and idempotency keys must remain
 // unchanged.
 func TestWrongClockLosesNothing(t *testing.T) {
 	t.Parallel()
@@ -94,25 +95,25 @@ func TestWrongClockLosesNothing(t *testing.T) {
 				check(t, err)
 				match, err := s.Authenticate(tok.credential, s.Now())
 				if err != nil || match.Status != token.StatusActive {
-					t.Errorf("the token has status %v, %v", match.Status, err)
+					t.Errorf("got token status %v, err %v", match.Status, err)
 				}
 				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil ||
 					!repeated || again.ID != tok.ID {
-					t.Errorf("repeating the request: repeated %v, %v", repeated, err)
+					t.Errorf("repeating the request: got repeated %v, err %v", repeated, err)
 				}
 				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {
 					points, err := s.Series(tok.ID, step, time.Time{}, later)
 					if err != nil || len(points) != want {
-						t.Errorf("step %d: %d points, want %d, %v", step, len(points), want, err)
+						t.Errorf("step %d: got %d points, want %d, err %v", step, len(points), want, err)
 					}
 				}
 				if standing, err := s.QuotaStanding(match.Token, later); err != nil || standing.Remaining != 3 {
-					t.Errorf("%d requests remain in the quota, want 3; %v", standing.Remaining, err)
+					t.Errorf("got %d requests remaining in the quota, want 3; err %v", standing.Remaining, err)
 				}
 				entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 100})
 				check(t, err)
 				if !slices.ContainsFunc(entries, func(e tokenstore.AuditEntry) bool { return e.Action == "create" }) {
-					t.Errorf("the audit log has lost its first entry: %+v", entries)
+					t.Errorf("the audit log lost its first entry: got %+v", entries)
 				}
 			})
 		})

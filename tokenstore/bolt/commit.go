@@ -10,7 +10,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// committer batches changes: all that arrive during a commit share the next one.
+// committer batches changes: those that arrive during a commit share the next commit.
 type committer struct {
 	run func([]*pending)
 
@@ -27,7 +27,7 @@ type pending struct {
 
 	token *token.Token
 	err   error
-	// damaged is set if the token's record before the change could not be read.
+	// damaged is set if the token's record couldn't be read before the change.
 	damaged bool
 	done    chan struct{}
 }
@@ -70,7 +70,7 @@ func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc
 	return p.token, p.err
 }
 
-// commit applies a batch in one transaction. A refused change has no effect on the others. A
+// commit applies a batch in one transaction. A refused change doesn't affect the others. A
 // refusal depends on what the transaction read, so if the transaction fails, all changes fail.
 func (b *Backend) commit(batch []*pending) {
 	err := b.update(func(tx *bbolt.Tx) error {

@@ -26,7 +26,7 @@ func BenchmarkCount(b *testing.B) {
 			}
 		})
 	}
-	// One token used by all processors.
+	// All processors use the same token.
 	b.Run("hot", func(b *testing.B) {
 		s, matches := usedTokens(b, 1)
 		b.ReportAllocs()
@@ -65,7 +65,7 @@ func usedTokens(b *testing.B, n int) (*tokenstore.Store, []tokenstore.Match) {
 	return s, matches
 }
 
-// written returns the number of bytes that this process has passed to write calls.
+// written returns how many bytes this process has passed to write calls.
 func written(b *testing.B) int64 {
 	b.Helper()
 	text, err := os.ReadFile("/proc/self/io")
@@ -81,7 +81,7 @@ func written(b *testing.B) int64 {
 	return 0
 }
 
-// BenchmarkFlush measures a flush when the given number of 100,000 tokens have unsaved counts.
+// BenchmarkFlush measures a flush when some of 100,000 tokens have unsaved counts.
 func BenchmarkFlush(b *testing.B) {
 	const tokens = 100_000
 	for _, dirty := range []int{0, 1_000, 10_000, 100_000} {
@@ -109,8 +109,8 @@ func useEach(s *tokenstore.Store, matches []tokenstore.Match, n int) {
 	}
 }
 
-// BenchmarkDuringFlush measures the time of a token change and of a request, both with and
-// without continuous flushes of the counts of 100,000 tokens.
+// BenchmarkDuringFlush measures a token change and a request, each with and without continuous
+// flushes of the counts for 100,000 tokens.
 func BenchmarkDuringFlush(b *testing.B) {
 	const tokens = 100_000
 	for name, flushing := range map[string]bool{"idle": false, "flushing": true} {

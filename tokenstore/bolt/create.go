@@ -40,8 +40,7 @@ func createIn(dir, path string) error {
 	if err := errors.Join(db.Update(createSchema), db.Close()); err != nil {
 		return err
 	}
-	// Unlike a rename, a link never replaces a store that another process has created
-	// meanwhile.
+	// Unlike a rename, a link never replaces a store that another process has just created.
 	err = os.Link(draft.Name(), path)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -55,8 +54,8 @@ func createIn(dir, path string) error {
 	return syncDir(dir)
 }
 
-// makeDir creates a directory and its missing parents, and syncs each. If a power cut could
-// remove the directory, the next start would create an empty store.
+// makeDir creates a directory and any missing parents, and syncs each of them. Otherwise a
+// power cut could remove the directory, and the next start would create an empty store.
 func makeDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {

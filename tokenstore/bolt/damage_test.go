@@ -24,14 +24,14 @@ var (
 	faultDir  = flag.String("fault-dir", "", "directory in which TestDamage saves its stores for reuse")
 )
 
-// forbiddenAfterDamage has the outcomes that damage must not cause.
+// forbiddenAfterDamage lists the outcomes that damage must not cause.
 var forbiddenAfterDamage = map[string]bool{
 	refusedLater: true, crashed: true, hung: true,
 	string(backendtest.DeadAlive): true, string(backendtest.LiveUnknown): true, string(backendtest.ChangeLost): true,
 	string(backendtest.UsageOver): true, string(backendtest.OtherError): true,
 }
 
-// damageColumns has the outcomes in the order of the table, with their headings.
+// damageColumns lists the outcomes with their headings, in table order.
 var damageColumns = []struct{ heading, outcome string }{
 	{"refused", refusedFirst},
 	{"usable", refusedUsable},
@@ -50,7 +50,7 @@ var damageColumns = []struct{ heading, outcome string }{
 	{"usage lost", string(backendtest.UsageLost)},
 }
 
-// damageTable counts the outcomes of the cases by kind of damage.
+// damageTable counts the outcomes of all cases by kind of damage.
 type damageTable struct {
 	mu      sync.Mutex
 	cases   map[string]int
@@ -88,8 +88,8 @@ func (d *damageTable) add(line damageLine) {
 	}
 }
 
-// String returns the table. If the number of tokens differs from the number of cases, it
-// follows in parentheses.
+// String returns the table. If the number of tokens differs from the number of cases, it is
+// shown in parentheses.
 func (d *damageTable) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 1, ' ', tabwriter.AlignRight)
@@ -117,17 +117,18 @@ func (d *damageTable) String() string {
 }
 
 // TestDamage damages aged stores, uses them and reopens them. Opening a damaged store may fail
-// once, and tokens may be damaged (503). But no token may be unknown (401), no acknowledged
-// change may be lost, no revoked or expired token may become valid again, and the process must
-// not crash.
+// once, and tokens may be damaged (503). However, no token may become unknown (401), no
+// acknowledged change may be lost, no revoked or expired token may become valid again, and the
+// process must not crash.
 //
-// The table shows the number of cases, and of tokens in parentheses. The column 401 and those
-// in capitals must be empty. To run many cases, with TMPDIR set to a directory in memory:
+// The table shows the number of cases, with the number of tokens in parentheses. The 401
+// column and the columns with headings in capitals must be empty. To run many cases, with
+// TMPDIR set to a directory in memory:
 //
 //	go test ./tokenstore/bolt -run TestDamage -faults 10000 -timeout 2h -v
 //
-// With -fault-kind "bit flip", all cases are of that kind. To rerun a case, pass its number
-// and the directory of the stores:
+// With -fault-kind "bit flip", all cases flip bits. To rerun a case, pass its number and the
+// stores' directory:
 //
 //	go test ./tokenstore/bolt -run TestDamage -faults 10000 -fault-dir DIR -v
 //	go test ./tokenstore/bolt -run TestDamage -fault-case 4711 -fault-dir DIR -v
@@ -171,14 +172,14 @@ func TestDamage(t *testing.T) {
 	for kind, outcomes := range table.with {
 		for outcome, cases := range outcomes {
 			if forbiddenAfterDamage[outcome] {
-				t.Errorf("%s: %s: %d of %d cases", kind, outcome, cases, table.cases[kind])
+				t.Errorf("%s: outcome %s in %d of %d cases, want none", kind, outcome, cases, table.cases[kind])
 			}
 		}
 	}
 }
 
-// runChildren runs all cases in child processes. If a child dies, it starts another with the
-// next case.
+// runChildren runs all cases in child processes. If a child dies, it starts another child with
+// the next case.
 func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 	for spec.First < spec.Last {
 		c := startChild(t, damageEnvironment, spec)
@@ -195,7 +196,7 @@ func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 		err := c.Wait()
 		switch {
 		case line.Kind == "":
-			t.Errorf("a child ran no case: %v\n%s", err, c.stderr.String())
+			t.Errorf("a child process ran no cases: %v\n%s", err, c.stderr.String())
 			return
 		case line.Begin && c.ProcessState.ExitCode() == hangExit:
 			line.Outcomes, line.Details = map[string]int{hung: 1}, map[string]string{hung: c.stderr.String()}

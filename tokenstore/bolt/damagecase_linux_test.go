@@ -26,11 +26,11 @@ type damageSpec struct {
 	Stores            []string // directories created by makeAged
 	Work              string   // directory for the files of the cases
 	First, Last, Step int
-	// Kind is the only kind of damage to do, or "" for all kinds.
+	// Kind is the only kind of damage to use, or "" for all kinds.
 	Kind string
 }
 
-// kinds returns the kinds of damage to do in turn.
+// kinds returns the kinds of damage to use in turn.
 func (s *damageSpec) kinds() []damageKind {
 	if s.Kind == "" {
 		return damageKinds
@@ -47,14 +47,15 @@ const (
 	hung          = "hang"
 )
 
-// damageLine is a line of a child's output: the start of a case, or its outcomes.
+// damageLine is a line of a child's output: a case's start or its outcomes.
 type damageLine struct {
 	Case  int
 	Begin bool
 	Kind  string
-	// Outcomes has the number of tokens with each outcome, or 1 if it doesn't concern tokens.
+	// Outcomes contains the number of tokens with each outcome, or 1 for an outcome that
+	// doesn't concern tokens.
 	Outcomes map[string]int
-	// Details has one example for some of the outcomes.
+	// Details contains an example for some of the outcomes.
 	Details map[string]string
 }
 
@@ -104,7 +105,7 @@ type damageCase struct {
 	damageTarget
 	kind damageKind
 	line damageLine
-	// noted has the IDs of the tokens counted for each outcome.
+	// noted contains the IDs of the tokens counted for each outcome.
 	noted map[string][]string
 }
 
@@ -138,7 +139,7 @@ func (c *damageCase) run() {
 	}
 	c.note(m.Work(s, c.Rand, 60))
 	c.note(m.Check(s))
-	_ = s.Close() // it may be unable to save the counts
+	_ = s.Close() // Close may be unable to save the counts
 
 	switch s, err := openModelStore(c.path, c.Time); {
 	case err == nil:
@@ -161,7 +162,7 @@ func (c *damageCase) refused(err error) {
 	}
 }
 
-// note counts the tokens affected by violations, each token once per outcome.
+// note counts the tokens affected by violations, counting each token once per outcome.
 func (c *damageCase) note(found []backendtest.Violation) {
 	if c.noted == nil {
 		c.noted = make(map[string][]string)

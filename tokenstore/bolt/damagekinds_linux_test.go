@@ -14,7 +14,7 @@ type damageKind struct {
 	do func(*damageTarget)
 	// open is set if the file is damaged while a store has it open.
 	open bool
-	// older is set if the file is replaced by an older one without the later changes.
+	// older is set if the file is replaced by an older version that lacks the later changes.
 	older bool
 }
 
@@ -23,7 +23,7 @@ type damageTarget struct {
 	*agedStore
 	*rand.Rand
 	path string
-	raw  []byte // content of the file; do may replace it
+	raw  []byte // file content, which do may replace
 }
 
 const sectorSize = 512
@@ -45,7 +45,7 @@ var damageKinds = []damageKind{
 // livePage returns a random page that is in use.
 func (d *damageTarget) livePage() int { return d.Live[d.IntN(len(d.Live))] }
 
-// liveSector returns the bounds of a random sector of a page that is in use.
+// liveSector returns the bounds of a random sector in a page that is in use.
 func (d *damageTarget) liveSector() (begin, end int) {
 	begin = d.livePage()*d.PageSize + d.IntN(d.PageSize/sectorSize)*sectorSize
 	return begin, begin + sectorSize
@@ -65,7 +65,7 @@ func zeroSector(d *damageTarget) {
 	}
 }
 
-// staleSector restores the earlier content of a sector.
+// staleSector restores a sector's earlier content.
 func staleSector(d *damageTarget) {
 	for {
 		begin, end := d.liveSector()
@@ -108,7 +108,7 @@ func losePage(d *damageTarget) {
 	copy(d.page(d.raw, number), former)
 }
 
-// misdirectPage writes a page to the position of another.
+// misdirectPage writes a page to another page's position.
 func misdirectPage(d *damageTarget) {
 	number, former := d.lastWrites()
 	target := d.livePage()
@@ -169,7 +169,7 @@ func copyInPlace(d *damageTarget) {
 	must(file.Truncate(int64(len(raw))))
 }
 
-// must panics if something fails in a child that is not under test.
+// must panics if an operation that is not under test fails in a child.
 func must(err error) {
 	if err != nil {
 		panic(err)

@@ -9,7 +9,8 @@ import (
 )
 
 // diskModel models a file on a disk that loses unsynced writes in a power cut. A failed sync
-// loses the writes before it, as on Linux, which then considers those pages clean.
+// also loses the writes before it, as on Linux, which considers their pages clean after the
+// failure.
 type diskModel struct {
 	durable []byte   // content after a power cut
 	pending []func() // unsynced writes
@@ -53,7 +54,7 @@ func checkAfterCut(path string, m *backendtest.Model) (found []backendtest.Viola
 	if err == nil {
 		found = slices.DeleteFunc(m.Check(s),
 			func(v backendtest.Violation) bool { return v.Kind == backendtest.UsageUnsaved })
-		_ = b.Close() // prevents closing the store from writing
+		_ = b.Close() // keeps the store from writing when it is closed
 		err = s.Close()
 	}
 	if err != nil && !errors.Is(err, tokenstore.ErrClosed) {

@@ -7,8 +7,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The bucket ended is created with its first entry. Older stores therefore need no migration,
-// and older versions of Mollygate ignore the bucket.
+// The ended bucket is created when its first entry is written, so older stores need no
+// migration. Older versions of Mollygate ignore the bucket.
 
 // checkEnded returns an [*tokenstore.EndedError] if the token's secret is new and was taken
 // out of service, even if the entry can't be decoded.
@@ -22,8 +22,8 @@ func checkEnded(tx *bbolt.Tx, old, token *token.Token) error {
 	return nil
 }
 
-// endedSecret returns the entry of a secret that was taken out of service. Its time is zero if
-// the entry can't be decoded.
+// endedSecret returns the entry of a secret that was taken out of service. The entry's time is
+// zero if the entry can't be decoded.
 func endedSecret(tx *bbolt.Tx, digest token.Digest) (ended tokenstore.EndedSecret, found bool) {
 	bucket := tx.Bucket(endedBucket)
 	if bucket == nil {
@@ -38,7 +38,7 @@ func endedSecret(tx *bbolt.Tx, digest token.Digest) (ended tokenstore.EndedSecre
 }
 
 // putEnded stores a secret that was taken out of service. If the secret is already stored, the
-// earlier time wins. If known is set, putEnded stores the secret only if it is already stored.
+// earlier time wins. If known is set, putEnded only updates a secret that is already stored.
 func putEnded(tx *bbolt.Tx, ended tokenstore.EndedSecret, known bool) error {
 	stored, found := endedSecret(tx, ended.Digest)
 	if found && !ended.At.Before(stored.At) || !found && known {

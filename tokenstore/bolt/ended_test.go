@@ -23,8 +23,8 @@ func importToken(s *tokenstore.Store) (*token.Token, error) {
 	return token, err
 }
 
-// TestEndedEntryDamaged verifies that a secret is refused even if its entry in the bucket
-// ended is damaged, and that Check reports the damage.
+// TestEndedEntryDamaged verifies that a secret is refused even if its entry in the ended
+// bucket is damaged, and that Check reports the damage.
 func TestEndedEntryDamaged(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -36,11 +36,11 @@ func TestEndedEntryDamaged(t *testing.T) {
 	damageRecord(t, path, endedBucket)
 	if report, err := Check(path); err != nil || len(report.Problems) != 1 ||
 		!strings.Contains(report.Problems[0], "taken out of service") {
-		t.Errorf("%v, %v", report.Problems, err)
+		t.Errorf("Check: got problems %v, err %v, want the ended secret reported", report.Problems, err)
 	}
 	s = openStore(t, mustOpen(t, path))
 	if _, err := importToken(s); err == nil || !errors.As(err, new(*tokenstore.EndedError)) {
-		t.Errorf("got %v", err)
+		t.Errorf("importing an ended secret: got err %v, want an EndedError", err)
 	}
 	check(t, s.Close())
 	checkRepaired(t, path)
@@ -50,11 +50,11 @@ func TestEndedEntryDamaged(t *testing.T) {
 func checkRepaired(t *testing.T, path string) {
 	t.Helper()
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
-		t.Errorf("%v, %v", report.Problems, err)
+		t.Errorf("Check after the repair: got problems %v, err %v, want none", report.Problems, err)
 	}
 	b := mustOpen(t, path)
 	if repairs := b.Health().Repairs; len(repairs) > 0 {
-		t.Errorf("the store was repaired again: %v", repairs)
+		t.Errorf("the store was repaired a second time: %v", repairs)
 	}
 	check(t, b.Close())
 }
@@ -72,11 +72,11 @@ func TestEndedSecretInUse(t *testing.T) {
 	check(t, b.Close())
 	if report, err := Check(path); err != nil || len(report.Problems) != 1 ||
 		!strings.Contains(report.Problems[0], tok.ID.String()) {
-		t.Errorf("%v, %v", report.Problems, err)
+		t.Errorf("Check: got problems %v, err %v, want the token reported", report.Problems, err)
 	}
 	s := openStore(t, mustOpen(t, path))
 	if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, token.ErrDamaged) {
-		t.Errorf("Authenticate: %v", err)
+		t.Errorf("Authenticate: got err %v", err)
 	}
 	check(t, s.Close())
 	checkRepaired(t, path)

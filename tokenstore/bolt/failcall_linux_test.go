@@ -13,17 +13,17 @@ import (
 
 var failRuns = flag.Int("fail-runs", 3, "number of calls of each kind that TestFailedCalls makes fail; 0 for all")
 
-// failedCall is a kind of system call that fails, and the error.
+// failedCall is a kind of system call to fail, and the error to return.
 type failedCall struct {
 	calls, err string
-	// later is set if all later calls of the kind fail too.
+	// later is set if all later calls of the same kind also fail.
 	later bool
-	// own is set if only calls for the store's file or its journal fail, and not those of Go's
-	// runtime.
+	// own is set if only calls for the store's file or journal fail, but not calls made by the
+	// Go runtime.
 	own bool
 	// fresh is set if the store doesn't exist yet.
 	fresh bool
-	// often is set to test four times as many calls of the kind.
+	// often is set to test four times as many calls.
 	often bool
 }
 
@@ -58,8 +58,8 @@ func (f failedCall) String() string {
 }
 
 // TestFailedCalls makes system calls of each kind fail, one call per run. A change whose call
-// failed may take effect or not. All acknowledged changes must be in the store when it is
-// opened next, even if the power fails right after the acknowledgment, and the process must
+// failed may or may not take effect. All acknowledged changes must be in the store the next
+// time it is opened, even if the power fails right after the acknowledgment. The process must
 // not crash.
 //
 // strace counts calls per thread, so several calls may fail in a run; the log shows how many
@@ -96,7 +96,7 @@ func testFailedCall(t *testing.T, strace string, fail failedCall) {
 		content, err = os.ReadFile(store)
 		check(t, err)
 	}
-	// run returns the number of calls in a run, and the numbers of those that failed.
+	// run returns the number of calls in a run and the indexes of the calls that failed.
 	run := func(n int) (total int, hit []int) {
 		r := &failRun{failedCall: fail, dir: t.TempDir(), model: cloneModel(t, spec.Model), content: content}
 		for _, call := range r.run(t, strace, n) {
@@ -128,6 +128,6 @@ func testFailedCall(t *testing.T, strace string, fail failedCall) {
 	}
 	t.Logf("%d of %d calls failed", len(failed), total)
 	if len(failed) == 0 {
-		t.Error("no call failed, so the test is void")
+		t.Error("no call failed, so the test checks nothing")
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// failRun is a run of the script in which a system call fails.
+// failRun is a run of the script with a failing system call.
 type failRun struct {
 	failedCall
 	dir string
-	// model is the model of the tokens. content is the store before the run, or nil if there
-	// is none.
+	// model is the model of the tokens. content is the store's content before the run, or nil
+	// if there is no store.
 	model   *backendtest.Model
 	content []byte
 	// problems describes what went wrong.
@@ -40,8 +40,8 @@ func (r *failRun) problem(when string, found ...backendtest.Violation) {
 // failDeadline is the maximum duration of a run.
 const failDeadline = 2 * time.Minute
 
-// run runs the script with the n-th call failing, or none if n is 0, and returns the calls
-// that strace logged.
+// run runs the script with the n-th call failing, or with no failing call if n is 0. It
+// returns the calls that strace logged.
 func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	t.Helper()
 	if r.content != nil {
@@ -68,7 +68,7 @@ func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	check(t, c.Start())
 	watchdog := time.AfterFunc(failDeadline, func() { _ = c.Process.Kill() })
 	if err := c.Wait(); err != nil {
-		r.problems = append(r.problems, fmt.Sprintf("the process failed: %v: %s", err, c.firstLine()))
+		r.problems = append(r.problems, fmt.Sprintf("the process exited with an error: %v: %s", err, c.firstLine()))
 	}
 	if !watchdog.Stop() {
 		r.problems = append(r.problems, "the process hung")
@@ -82,7 +82,7 @@ func (r *failRun) run(t *testing.T, strace string, n int) []sysCall {
 	return calls
 }
 
-// checkEnd reads the results of the process and checks the store that it left.
+// checkEnd reads the process's results and checks the store that the process left behind.
 func (r *failRun) checkEnd(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(r.out())
@@ -111,7 +111,7 @@ func (r *failRun) checkEnd(t *testing.T) {
 	}
 }
 
-// cutPower checks what is on the disk whenever the script reports a change.
+// cutPower checks the disk's content whenever the script reports a change.
 func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
 	t.Helper()
 	disk := diskModel{durable: slices.Clone(r.content)}
@@ -143,13 +143,13 @@ func (r *failRun) cutPower(t *testing.T, calls []sysCall) {
 	}
 }
 
-// changes reports whether t tells the model more than a new count.
+// changes reports whether t differs from the model in more than its counts.
 func changes(m *backendtest.Model, t *backendtest.ModelToken) bool {
 	i := slices.IndexFunc(m.Tokens, func(known *backendtest.ModelToken) bool { return known.ID == t.ID })
 	return i < 0 || !slices.Equal(m.Tokens[i].States, t.States) || m.Tokens[i].Saved != t.Saved
 }
 
-// checkDurable checks the store as it is after a power cut, without its journal.
+// checkDurable checks the store as it would be after a power cut, without its journal.
 func (r *failRun) checkDurable(t *testing.T, m *backendtest.Model, content []byte) {
 	t.Helper()
 	path := filepath.Join(r.dir, "cut.db")

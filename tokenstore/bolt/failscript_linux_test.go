@@ -29,22 +29,22 @@ type failSpec struct {
 	Model *backendtest.Model
 }
 
-// failLine is a line of its output. It has one of the first three fields, or Done.
+// failLine is a line of runFailScript's output. Exactly one of Token, Violation, Refused and
+// Done is set.
 type failLine struct {
 	// Token is the new state of a token in the model.
 	Token *backendtest.ModelToken `json:",omitempty"`
 	// Violation is a wrong result.
 	Violation *backendtest.Violation `json:",omitempty"`
-	// Refused is the reason that the store can't be opened.
+	// Refused is the reason why the store can't be opened.
 	Refused string `json:",omitempty"`
-	// Done is set in the last line, together with AtRisk if the counts would not survive a
-	// kill.
+	// Done is set in the last line. AtRisk is also set if the counts would not survive a kill.
 	Done, AtRisk bool `json:",omitempty"`
 }
 
 // runFailScript opens a store and does everything that writes to the disk: it changes tokens,
 // flushes, makes a backup, lets the file grow and closes the store. It retries a failed step
-// immediately: the result must not depend on what the failed call left in memory.
+// immediately, because the result must not depend on what the failed call left in memory.
 func runFailScript(file string) int {
 	runtime.GOMAXPROCS(1) // strace counts the calls of each thread
 	var spec failSpec
@@ -112,7 +112,7 @@ func runFailScript(file string) int {
 	return 0
 }
 
-// writeLine writes a line of output with writev, which nothing else calls.
+// writeLine writes a line of output with writev, which no other code calls.
 func writeLine(line failLine) {
 	text, err := json.Marshal(line)
 	must(err)
@@ -120,7 +120,7 @@ func writeLine(line failLine) {
 	must(err)
 }
 
-// randomGrants has scopes that no new token of a Model has.
+// randomGrants lists scopes that a Model never gives to new tokens.
 var randomGrants = []string{"block:list"}
 
 func isUnavailable(v backendtest.Violation) bool { return v.Kind == backendtest.Unavailable }
@@ -142,8 +142,8 @@ func backUp(s *tokenstore.Store) []backendtest.Violation {
 	return nil
 }
 
-// newFailSpec creates a store for runFailScript, in a file without spare space that must soon
-// grow.
+// newFailSpec creates a store for runFailScript, in a file with so little free space that it
+// must soon grow.
 func newFailSpec(path string) (spec failSpec, err error) {
 	s, err := openModelStore(path, testTime)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// within fails the test if f hangs, for example because a fault left a lock held.
+// within fails the test if f hangs, for example because a fault left a lock locked.
 func within(t *testing.T, what string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -25,7 +25,7 @@ func within(t *testing.T, what string, f func() error) error {
 	case err := <-done:
 		return err
 	case <-time.After(20 * time.Second):
-		t.Fatalf("%s hangs", what)
+		t.Fatalf("%s hung", what)
 		return nil
 	}
 }
@@ -34,8 +34,8 @@ func within(t *testing.T, what string, f func() error) error {
 // tokens in memory stay valid, and that all other calls fail without writing to the file.
 func TestTruncatedWhileOpen(t *testing.T) {
 	t.Parallel()
-	// surprise means that the file is truncated after its size was checked, so that bbolt
-	// accesses pages past the end of the file.
+	// surprise means that the file is truncated after its size was checked, so bbolt accesses
+	// pages past the end of the file.
 	for _, surprise := range []bool{false, true} {
 		for _, size := range []int64{0, 1, 100, 4096, 8192, 8193, 12288, 65536, -1} {
 			t.Run(fmt.Sprintf("to %d, surprise %v", size, surprise), func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				for round := range 2 {
 					if match, err := s.Authenticate(loaded.credential, testTime); err != nil ||
 						match.Status != token.StatusActive {
-						t.Errorf("token in memory: %v, %v", match.Status, err)
+						t.Errorf("token in memory: got status %v, err %v", match.Status, err)
 					}
 					for what, f := range map[string]func() error{
 						"a token that isn't in memory": func() error {
@@ -89,30 +89,30 @@ func TestTruncatedWhileOpen(t *testing.T) {
 						if err != nil &&
 							(!errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrNotFound)) ||
 							err == nil && !surprise {
-							t.Errorf("%s: %v", what, err)
+							t.Errorf("%s: got err %v", what, err)
 						}
 						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
-							t.Errorf("%s: the error doesn't tell what to do: %v", what, err)
+							t.Errorf("%s: the error doesn't say what to do: %v", what, err)
 						}
 					}
 					if surprise {
 						continue
 					}
 					if info, err := os.Stat(path); err != nil || info.Size() != size {
-						t.Errorf("the file has %d bytes, %v", info.Size(), err)
+						t.Errorf("the file has %d bytes, err %v; want its size unchanged", info.Size(), err)
 					}
 				}
 				_ = within(t, "Close", s.Close) // its last flush fails
 				if _, err := b.Token(loaded.ID); !errors.Is(err, tokenstore.ErrUnavailable) {
-					t.Errorf("after Close: %v", err)
+					t.Errorf("after Close: got err %v", err)
 				}
 				if surprise {
 					return
 				}
-				// The lock must be released, so that a restored store can be opened.
+				// The lock must be released, or a restored store couldn't be opened.
 				check(t, errors.Join(os.Remove(path), os.Remove(path+journalSuffix)))
 				if err := within(t, "Open", func() error { return mustOpen(t, path).Close() }); err != nil {
-					t.Errorf("new store: %v", err)
+					t.Errorf("opening a new store: %v", err)
 				}
 			})
 		}
@@ -132,24 +132,24 @@ func TestStuckReleasesLock(t *testing.T) {
 	for range 2 {
 		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err,
 			tokenstore.ErrUnavailable) {
-			t.Errorf("a read: %v", err)
+			t.Errorf("reading: got err %v", err)
 		}
 		err := within(t, "a write", func() error {
 			return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[token.ID]tokenstore.Usage](nil))
 		})
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
-			t.Errorf("a write: %v", err)
+			t.Errorf("writing: got err %v", err)
 		}
 	}
 	if !b.current.Load().stuck.Load() {
-		t.Fatal("bbolt isn't stuck, so the test is void")
+		t.Fatal("bbolt isn't stuck, so the test checks nothing")
 	}
 	check(t, os.WriteFile(path, whole, 0o600))
 	check(t, within(t, "Close", b.Close))
 	mustOpen(t, path)
 }
 
-// TestConcurrentFaults verifies that concurrent readers that run into a fault all return.
+// TestConcurrentFaults verifies that all concurrent readers return when they hit a fault.
 func TestConcurrentFaults(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -166,7 +166,7 @@ func TestConcurrentFaults(t *testing.T) {
 		readers.Go(func() {
 			for _, token := range tokens {
 				if _, err := b.Token(token.ID); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
-					t.Errorf("got %v", err)
+					t.Errorf("reading a token: got err %v, want ErrUnavailable or none", err)
 				}
 			}
 		})
@@ -178,8 +178,8 @@ func TestConcurrentFaults(t *testing.T) {
 	check(t, within(t, "Close", b.Close))
 }
 
-// TestReplacedWhileOpen verifies that changes to a file that was moved away fail: they would
-// be lost.
+// TestReplacedWhileOpen verifies that changes fail after the file was moved away, because they
+// would be lost.
 func TestReplacedWhileOpen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -213,14 +213,14 @@ func TestReplacedWhileOpen(t *testing.T) {
 			} {
 				if !errors.Is(err, tokenstore.ErrUnavailable) ||
 					!strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
-					t.Errorf("%s: %v", what, err)
+					t.Errorf("%s: got err %v", what, err)
 				}
 			}
 			// Tokens remain readable in the original file.
 			for _, credential := range []token.Credential{tok.credential, unused.credential} {
 				if match, err := s.Authenticate(credential, testTime); err != nil ||
 					match.Status != token.StatusActive {
-					t.Errorf("%v, %v", match.Status, err)
+					t.Errorf("Authenticate: got status %v, err %v, want active", match.Status, err)
 				}
 			}
 			if c.putBack == nil {
@@ -230,14 +230,14 @@ func TestReplacedWhileOpen(t *testing.T) {
 			check(t, s.Flush())
 			check(t, s.Delete(unused.ID, token.AnyVersion, testActor))
 			if got, err := s.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
-				t.Errorf("usage after the file was put back: %+v, %v", got.Usage, err)
+				t.Errorf("usage after the file was put back: got %+v, err %v", got.Usage, err)
 			}
 		})
 	}
 }
 
-// TestFailedCommit verifies that a change that couldn't be written has no effect, neither in
-// memory nor in the file, and that later changes succeed.
+// TestFailedCommit verifies that a change that couldn't be written has no effect in memory or
+// in the file, and that later changes succeed.
 func TestFailedCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -263,14 +263,14 @@ func TestFailedCommit(t *testing.T) {
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Fatalf("full disk after %d tokens: %v", created, err)
+		t.Fatalf("disk full after %d tokens: got err %v", created, err)
 	}
 	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Errorf("deletion: %v", err)
+		t.Errorf("deleting a token: %v", err)
 	} else if stored, storeErr := b.Token(tok.ID); (storeErr == nil) != (err != nil) {
-		t.Errorf("deletion: %v; token in the file: %v, %v", err, stored, storeErr)
+		t.Errorf("deleting a token: err %v; token in the file: %v, err %v", err, stored, storeErr)
 	} else if _, memoryErr := s.Authenticate(tok.credential, testTime); (memoryErr == nil) != (storeErr == nil) {
-		t.Errorf("token in the file: %v; in memory: %v", storeErr, memoryErr)
+		t.Errorf("reading the token from the file: err %v; from memory: err %v", storeErr, memoryErr)
 	}
 	s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: testTime})
 	full(false)
@@ -282,11 +282,11 @@ func TestFailedCommit(t *testing.T) {
 	b = mustOpen(t, path)
 	for _, token := range listed {
 		if _, err := b.Token(token.Token.ID); err != nil {
-			t.Errorf("listed token: %v", err)
+			t.Errorf("reading a listed token: %v", err)
 		}
 	}
 	if _, err := b.Token(again.ID); err != nil {
-		t.Errorf("token created after the disk was full: %v", err)
+		t.Errorf("reading a token created after the disk was full: %v", err)
 	}
 	checkConsistent(t, b)
 }
@@ -302,11 +302,11 @@ func TestChangePanics(t *testing.T) {
 		return change(b, tok.ID, func(*token.Token) { panic("a bug") })
 	})
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Errorf("got %v", err)
+		t.Errorf("panic in a change: got err %v, want ErrUnavailable", err)
 	}
 	mustChange(t, b, tok.ID, func(token *token.Token) { token.Name = "after" })
 	if got, err := b.Token(tok.ID); err != nil || got.Name != "after" || got.Version != 2 {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("token after the panic: got %+v, err %v", got, err)
 	}
 }
 
@@ -315,7 +315,7 @@ func checkConsistent(t testing.TB, b *Backend) {
 	t.Helper()
 	err := b.view(func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
-			t.Errorf("bbolt: %v", err)
+			t.Errorf("bbolt reports: %v", err)
 		}
 		tokens, digests := 0, 0
 		err := tx.Bucket(tokensBucket).ForEach(func(key, _ []byte) error {

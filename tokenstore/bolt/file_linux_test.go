@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// openFiles returns the paths of this process's file descriptors for a file.
+// openFiles returns the /proc paths of this process's open descriptors for a file.
 func openFiles(t *testing.T, path string) (found []string) {
 	t.Helper()
 	descriptors, err := filepath.Glob("/proc/self/fd/*")

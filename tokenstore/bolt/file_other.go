@@ -25,5 +25,5 @@ func fileSize(file *os.File, _ uintptr) (int64, error) {
 // copyOwner does nothing: files inherit their access rights from the directory.
 func copyOwner(fs.FileInfo, *os.File) error { return nil }
 
-// diskFree returns -1, for unknown.
+// diskFree returns -1, because the free space is unknown.
 func diskFree(string) int64 { return -1 }

@@ -12,22 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writableDir returns the reason that a file can't be created in dir, or nil.
+// writableDir returns an error if a file can't be created in dir.
 func writableDir(dir string) error {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fmt.Errorf("%s: %w: let the user that Caddy runs as write to it", dir, err)
+		return fmt.Errorf("%s: %w: give the user that Caddy runs as write access to it", dir, err)
 	}
 	return nil
 }
 
-// fileSize returns the size of the open file with this descriptor, without allocating.
+// fileSize returns the size of the open file fd without allocating memory.
 func fileSize(_ *os.File, fd uintptr) (int64, error) {
 	var stat unix.Stat_t
 	err := unix.Fstat(int(fd), &stat)
 	return stat.Size, err
 }
 
-// syncDir syncs a directory, so that new names of files in it survive a power cut.
+// syncDir syncs a directory, so new file names in it survive a power cut.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -36,7 +36,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// copyOwner gives a file the owner and group in info.
+// copyOwner sets a file's owner and group to those in info.
 func copyOwner(info fs.FileInfo, to *os.File) error {
 	now, err := to.Stat()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // Lengths in bbolt's file format.
 const pageHeaderLength, metaLength = 16, 64
 
-// edited applies edits to the content of a store's file and truncates it to size. An edit is a
-// two-byte offset and the new byte.
+// edited applies edits to the content of a store's file and truncates it to size. An edit
+// consists of a two-byte offset and the new byte.
 func edited(whole, edit []byte, size uint32) []byte {
 	content := bytes.Clone(whole)
 	for ; len(edit) >= 3; edit = edit[3:] {
@@ -40,7 +40,7 @@ func setChecksums(content []byte, pageSize int) {
 }
 
 // FuzzInspect edits a store's file and inspects it. This must not crash the process or change
-// the file, and Open must succeed for a file found sound.
+// the file, and Open must succeed if the file is found to be sound.
 func FuzzInspect(f *testing.F) {
 	const pageSize = 1024
 	path := newPath(f)
@@ -67,9 +67,9 @@ func FuzzInspect(f *testing.F) {
 		at(meta1+32, 1),      // free list in a meta page
 		at(meta0+40, 255, 1), // pages
 		at(meta1+48, 255),    // transaction
-		at(2*pageSize+8, 0x10, 0, 0xff, 0xff, 255, 255, 255, 255),                         // a free list of all numbers
-		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a leaf of all elements
-		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // far positions
+		at(2*pageSize+8, 0x10, 0, 0xff, 0xff, 255, 255, 255, 255),                         // a free list of maximum length
+		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a leaf with the maximum number of elements
+		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // positions past the end
 	} {
 		f.Add(edit, all, true)
 		f.Add(edit, all, false)
@@ -101,7 +101,7 @@ func FuzzInspect(f *testing.F) {
 		}
 		defer removeKept(t, path)
 		if err := Inspect(path); err != nil {
-			t.Fatalf("Inspect: %v", err)
+			t.Fatalf("Inspect: got err %v", err)
 		}
 		sound := len(structureFaults(file.Verify(rootAge(file)))) == 0
 		if _, err := Check(path); err != nil && sound {
@@ -118,7 +118,7 @@ func FuzzInspect(f *testing.F) {
 		if b, err := Open(path); err == nil {
 			_ = b.Close()
 			if report, err := Check(path); err != nil || len(report.Problems) > 0 {
-				t.Fatalf("after Open: %v, %v", report.Problems, err)
+				t.Fatalf("Check after Open: got problems %v, err %v, want none", report.Problems, err)
 			}
 		} else if sound {
 			t.Fatalf("Open of a sound file: %v", err)

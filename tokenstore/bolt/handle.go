@@ -24,12 +24,12 @@ const lockTimeout = 3 * time.Second
 // handle is a verified file that bbolt has open.
 type handle struct {
 	db *bbolt.DB
-	// file is the file that bbolt uses, fd its descriptor, and identity its FileInfo when it
-	// was opened.
+	// file is the file that bbolt uses, fd is its descriptor, and identity is its FileInfo
+	// from when it was opened.
 	file     *os.File
 	fd       uintptr
 	identity fs.FileInfo
-	// size is the number of bytes of the file that are in use.
+	// size is how many bytes of the file are in use.
 	size atomic.Int64
 	// transaction is the number of the last committed transaction.
 	transaction atomic.Uint64
@@ -37,14 +37,14 @@ type handle struct {
 	stuck atomic.Bool
 	// replaced is the error for a file whose content was replaced while in use.
 	replaced atomic.Pointer[error]
-	// repairs is set when damage found by a reader has started a repair.
+	// repairs is set once a reader has found damage and started a repair.
 	repairs atomic.Bool
-	// uncertain is set when a transaction after meta may have reached the file but not the
-	// disk.
+	// uncertain is set when a transaction newer than meta may have reached the file but not
+	// the disk.
 	uncertain atomic.Bool
 
-	// meta is the meta page of the last commit. repaired is set when damage found by a writer
-	// has started a repair. Both are guarded by Backend.writing.
+	// meta is the last commit's meta page. repaired is set once a writer has found damage and
+	// started a repair. Both are guarded by Backend.writing.
 	meta     boltfile.Meta
 	repaired bool
 }
@@ -81,20 +81,21 @@ func boltOptions() *bbolt.Options {
 	return &bbolt.Options{
 		Timeout:      lockTimeout,
 		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true, // they cost a lock per lookup
+		NoStatistics: true, // statistics take a lock on every lookup
 	}
 }
 
-// A full file doubles in size, within these limits. bbolt does the same if it maps no more
-// than the file.
+// A full file doubles in size, within these limits. bbolt does the same if its mapping isn't
+// larger than the file.
 const (
 	minAlloc = 256 << 10
 	maxAlloc = 16 << 20
 )
 
-// mmapSize returns how many bytes of address space to map for a file. It is generous because
-// remapping waits for all readers and blocks new ones (bbolt#498), while address space costs
-// no memory. On Windows, a mapping would extend the file to that size, so the result is 0.
+// mmapSize returns how many bytes of address space to map for a file. The size is generous
+// because remapping waits for all readers and blocks new ones (bbolt#498), while address space
+// costs no memory. On Windows, mapping would extend the file to that size, so mmapSize returns
+// 0.
 func mmapSize(size int64) int {
 	const gib = 1 << 30
 	if strconv.IntSize < 64 || runtime.GOOS == "windows" {
@@ -103,7 +104,7 @@ func mmapSize(size int64) int {
 	return int((size/gib + 5) * gib)
 }
 
-// readMeta reads the meta page of the last commit and updates the fields that depend on it.
+// readMeta reads the last commit's meta page and updates the fields that depend on it.
 func (h *handle) readMeta() error {
 	size, err := fileSize(h.file, h.fd)
 	if err != nil {
@@ -119,7 +120,7 @@ func (h *handle) readMeta() error {
 }
 
 // lockPath opens and locks the file at path. It waits while another process holds the lock. If
-// that process replaces the file meanwhile, lockPath opens the new file.
+// that process replaces the file in the meantime, lockPath opens the new file.
 func lockPath(path string) (*os.File, error) {
 	for {
 		file, err := openInspected(path)
@@ -148,7 +149,7 @@ func isAt(file *os.File, path string) bool {
 	return err == nil && os.SameFile(open, now)
 }
 
-// LockedError is the error for a file that another process has open.
+// LockedError is returned for a file that another process has open.
 type LockedError struct {
 	Path string
 	// PID is the ID of the process that holds the lock, or 0 if unknown.
@@ -173,5 +174,5 @@ func (h *handle) close() error {
 	return h.db.Close()
 }
 
-// abandon unlocks and closes the file without bbolt. The file stays mapped.
+// abandon unlocks and closes the file without using bbolt. The file stays mapped.
 func (h *handle) abandon() error { return errors.Join(unlock(h.file), h.file.Close()) }

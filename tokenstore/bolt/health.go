@@ -52,7 +52,7 @@ func (h *health) setUnrepaired(err error) {
 func (b *Backend) Health() tokenstore.Health {
 	h := b.current.Load()
 	unusable := b.check(h)
-	if unusable == nil && b.writing.TryLock() { // otherwise a write in progress checks it
+	if unusable == nil && b.writing.TryLock() { // otherwise the write in progress checks this
 		unusable = b.checkPath(h)
 		b.writing.Unlock()
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// Inspect checks, without locking, changing or creating the file, that path is a readable and
-// writable regular file that contains a complete token store. Another process may use the file
-// meanwhile. If the file doesn't exist but can be created, the error wraps [fs.ErrNotExist].
+// Inspect checks that path is a readable and writable regular file that contains a complete
+// token store. It doesn't lock, change or create the file, which another process may be using.
+// If the file doesn't exist but can be created, the error wraps [fs.ErrNotExist].
 func Inspect(path string) error {
 	file, err := openInspected(path)
 	if err != nil {
@@ -30,7 +30,7 @@ func openInspected(path string) (*os.File, error) {
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("token store: %w: let the user that Caddy runs as read and write it", err)
+		return nil, fmt.Errorf("token store: %w: give the user that Caddy runs as read and write access to it", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("token store: %w", err)
@@ -61,7 +61,7 @@ func inspectSchema(content *boltfile.File) error {
 	return checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
 }
 
-// fileError adds what to do to an error of package boltfile.
+// fileError adds advice to an error from package boltfile.
 func fileError(err error) error {
 	switch {
 	case errors.Is(err, boltfile.ErrEmpty):
@@ -76,8 +76,8 @@ func fileError(err error) error {
 	return err
 }
 
-// inspectPath checks what is at path before it is opened: opening a FIFO would wait for a
-// writer.
+// inspectPath checks the file at path before it is opened, because opening a FIFO would wait
+// for a writer.
 func inspectPath(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -96,7 +96,8 @@ func inspectPath(path string) error {
 	return nil
 }
 
-// inspectMissing returns the reason that a missing file can't be created, or else missing.
+// inspectMissing returns an error that explains why a missing file can't be created. If it can
+// be created, the error wraps missing.
 func inspectMissing(path string, missing error) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return fmt.Errorf(
@@ -119,7 +120,7 @@ func inspectMissing(path string, missing error) error {
 	return fmt.Errorf("token store: %w", missing)
 }
 
-// inspectDir returns the reason that a file can't be created in dir, or nil.
+// inspectDir returns an error if a file can't be created in dir.
 func inspectDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
@@ -133,7 +134,7 @@ func inspectDir(dir string) error {
 	return writableDir(dir)
 }
 
-// formatDamaged reports whether a file has a store's buckets but not its format name.
+// formatDamaged reports whether a file has a store's buckets but lacks the format name.
 func formatDamaged(content *boltfile.File) bool {
 	err := checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
 	return errors.Is(err, errForeign) && len(missingBuckets(content)) <= 2

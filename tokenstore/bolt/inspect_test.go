@@ -14,8 +14,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestRefusedFiles verifies that Inspect and Open refuse any file that isn't a store of this
-// version with a specific error, and don't change it.
+// TestRefusedFiles verifies that Inspect and Open return a specific error for any file that
+// isn't a store of this version, and don't change the file.
 func TestRefusedFiles(t *testing.T) {
 	t.Parallel()
 	write := func(content string) func(*testing.T, string) {
@@ -104,7 +104,7 @@ func TestRefusedFiles(t *testing.T) {
 				err := f(path)
 				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), c.want) ||
 					!strings.Contains(err.Error(), path) {
-					t.Errorf("%s: %v, want %q", verb, err, c.want)
+					t.Errorf("%s: got err %v, want %q", verb, err, c.want)
 				}
 			}
 			if !maps.Equal(before, files(t, filepath.Dir(path))) {
@@ -142,7 +142,7 @@ func TestMissing(t *testing.T) {
 		path = filepath.Join(dir, path)
 		err := Inspect(path)
 		if err == nil || errors.Is(err, fs.ErrNotExist) != possible {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("%s: got err %v", path, err)
 		}
 		if !possible {
 			if _, err := Open(path); err == nil {
@@ -152,7 +152,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestTruncated truncates a store to sizes with which bbolt would crash the process.
+// TestTruncated truncates a store to sizes that would make bbolt crash the process.
 func TestTruncated(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -166,7 +166,7 @@ func TestTruncated(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	check(t, err)
 	if used <= 65536 || int64(len(whole)) < used {
-		t.Fatalf("%d bytes of %d are used", used, len(whole))
+		t.Fatalf("only %d of %d bytes are in use", used, len(whole))
 	}
 	for _, size := range []int64{
 		0, 1, 79, 80, 100, 4095, 4096, 4096 + 79, 4096 + 80, 8191, 8192, 8193, 12288, 16384, 65536, used / 2,
@@ -187,7 +187,7 @@ func TestTruncated(t *testing.T) {
 			}
 			_, err := Open(path)
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("got %v, want %q", err, want)
+				t.Errorf("got err %v, want %q", err, want)
 			}
 			if !maps.Equal(before, files(t, filepath.Dir(path))) {
 				t.Error("the file was changed or another file was created")
@@ -202,7 +202,7 @@ func TestTruncated(t *testing.T) {
 	})
 }
 
-// TestInspectDuringCommits inspects a file during continuous writes.
+// TestInspectDuringCommits inspects a file while it is being written continuously.
 func TestInspectDuringCommits(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -34,8 +34,8 @@ func authenticate(t testing.TB, s *tokenstore.Store, token testToken) tokenstore
 	return match
 }
 
-// TestJournalFile verifies that the journal exists while the store is open, that only its
-// owner can read it, and that only its header remains when all counts are saved.
+// TestJournalFile verifies that the journal exists while the store is open, that only the
+// file's owner can read it, and that only the header remains once all counts have been saved.
 func TestJournalFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -45,11 +45,11 @@ func TestJournalFile(t *testing.T) {
 	info, err := os.Stat(path + journalSuffix)
 	check(t, err)
 	if info.Mode() != fileMode {
-		t.Errorf("mode %v, want %v", info.Mode(), fs.FileMode(fileMode))
+		t.Errorf("got mode %v, want %v", info.Mode(), fs.FileMode(fileMode))
 	}
 	check(t, s.Close())
 	if info, err := os.Stat(path + journalSuffix); err != nil || info.Size() > 4096 {
-		t.Errorf("after Close: %v, %v", info, err)
+		t.Errorf("journal after Close: got %v, err %v", info, err)
 	}
 	check(t, os.Remove(path+journalSuffix))
 	// Check must not create a journal.
@@ -57,7 +57,7 @@ func TestJournalFile(t *testing.T) {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files were left behind: %v", left)
 	}
 }
 
@@ -95,12 +95,12 @@ func TestOlderStore(t *testing.T) {
 		for range 2 {
 			if err := open(path); !errors.Is(err, tokenstore.ErrOlder) ||
 				!strings.Contains(err.Error(), "caddy api-token restore") {
-				t.Errorf("killed %v: an older store: %v", killed, err)
+				t.Errorf("killed %v: opening an older store: got err %v", killed, err)
 			}
 		}
 		check(t, os.Remove(path))
 		if err := open(path); err == nil || !strings.Contains(err.Error(), path+journalSuffix+" exists") {
-			t.Errorf("killed %v: a missing store: %v", killed, err)
+			t.Errorf("killed %v: opening a missing store: got err %v", killed, err)
 		}
 		_, err = Restore(backup, path, testTime)
 		check(t, err)
@@ -111,7 +111,7 @@ func TestOlderStore(t *testing.T) {
 	}
 }
 
-// TestRestoreWithJournal verifies that a restored backup doesn't get counts from after the
+// TestRestoreWithJournal verifies that a restored backup doesn't include counts from after the
 // backup, and that the replaced store keeps its journal.
 func TestRestoreWithJournal(t *testing.T) {
 	t.Parallel()
@@ -130,17 +130,17 @@ func TestRestoreWithJournal(t *testing.T) {
 	for path, want := range map[string]uint64{killed: 1, kept: 2} {
 		again := openStore(t, mustOpen(t, path))
 		if got, series := used(t, again, token.ID); got.Allowed != want || series != want {
-			t.Errorf("%s: %d in the totals and %d in the series, want %d", path, got.Allowed, series, want)
+			t.Errorf("%s: got %d in the totals and %d in the series, want %d", path, got.Allowed, series, want)
 		}
 		check(t, again.Close())
 	}
 	if _, err := os.Stat(kept + journalSuffix); err != nil {
-		t.Errorf("the journal of the replaced store: %v", err)
+		t.Errorf("the replaced store's journal: %v", err)
 	}
 }
 
-// TestJournalOfLink verifies that a store opened through a link has its journal where Restore
-// finds it.
+// TestJournalOfLink verifies that Restore finds the journal of a store that was opened through
+// a link.
 func TestJournalOfLink(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -16,16 +16,16 @@ const killEnvironment = "MOLLYGATE_TEST_KILL"
 
 func init() { jobs[killEnvironment] = workUntilKilled }
 
-// killSpec is a store and models of its tokens. Each model works in its own goroutine, so that
-// changes share commits.
+// killSpec contains a store's path and models of its tokens. Each model works in its own
+// goroutine, so their changes share commits.
 type killSpec struct {
 	Path   string
 	Seed   uint64
 	Models []*backendtest.Model
 }
 
-// killLine is a line of a child's output: that it is about to open the store, the new state of
-// a token, or a violation.
+// killLine is a line of a child's output. It announces that the child is about to open the
+// store, or contains a token's new state or a violation.
 type killLine struct {
 	Opens     bool                    `json:",omitempty"`
 	Model     int                     `json:",omitempty"`
@@ -59,9 +59,9 @@ func workUntilKilled(file string) int {
 	return 0
 }
 
-// TestKill kills a process that works with a store at random times. All acknowledged changes
-// and all counted requests must be in the store when the next process opens it. To test many
-// kills:
+// TestKill starts processes that work with a store and kills them at random times. All
+// acknowledged changes and all counted requests must be in the store when the next process
+// opens it. To test many kills:
 //
 //	go test ./tokenstore/bolt -run TestKill -kills 1000 -timeout 1h -v
 func TestKill(t *testing.T) {
@@ -111,7 +111,7 @@ func (spec *killSpec) round(t *testing.T, left int) (lines int) {
 }
 
 // check checks the store that the killed process left. If onCopy is set, it checks a copy, so
-// that the next process also starts with the state after the kill.
+// the next process also starts with the state after the kill.
 func (spec *killSpec) check(t *testing.T, onCopy bool) {
 	t.Helper()
 	path := spec.Path
@@ -125,7 +125,7 @@ func (spec *killSpec) check(t *testing.T, onCopy bool) {
 	}
 	for _, m := range spec.Models {
 		for _, violation := range m.Check(s) {
-			t.Errorf("%+v", violation)
+			t.Errorf("got violation %+v", violation)
 		}
 	}
 	check(t, s.Close())

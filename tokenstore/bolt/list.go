@@ -26,7 +26,7 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 			if len(key) != orderKeyLength {
 				continue
 			}
-			// A token at a wrong position would make the next page start there.
+			// A token in the wrong position would make the next page start at that position.
 			id := token.ID(key[orderTimeLength:])
 			found, record := tokens.Seek(id[:])
 			if !bytes.Equal(found, id[:]) {
@@ -46,7 +46,7 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 	})
 }
 
-// damagedAt returns a damaged token with the time of its position in the order.
+// damagedAt returns a damaged token with the time from its key in the sort order.
 func damagedAt(order tokenstore.Order, key []byte) *token.Token {
 	tok := &token.Token{ID: token.ID(key[orderTimeLength:]), Damaged: true}
 	switch at := keyTime(key); {
@@ -65,7 +65,8 @@ func orderBucket(order tokenstore.Order) []byte {
 	return createdBucket
 }
 
-// first returns the first key to list after the position, or the first of all if after is nil.
+// first returns the first key to list after the position, or the very first key if after is
+// nil.
 func first(cursor *bbolt.Cursor, order tokenstore.Order, after *tokenstore.Position, descending bool) []byte {
 	if after == nil {
 		if descending {
@@ -107,7 +108,7 @@ func positionKey(order tokenstore.Order, position tokenstore.Position) []byte {
 	return append(key, position.ID[:]...)
 }
 
-// timeKey appends a time to a key, encoded so that keys sort by time.
+// timeKey appends a time to a key, using an encoding that sorts by time.
 func timeKey(key []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(key, uint64(t.UnixMicro())^(1<<63))
 }

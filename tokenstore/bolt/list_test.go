@@ -29,8 +29,8 @@ func putToken(t testing.TB, b *Backend, i int, created, expires time.Time) *toke
 	return tok
 }
 
-// TestListDamaged verifies that List returns tokens that can't be read as damaged, and skips
-// index entries at wrong positions.
+// TestListDamaged verifies that List marks unreadable tokens as damaged and skips index
+// entries in wrong positions.
 func TestListDamaged(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))

@@ -19,8 +19,8 @@ func unlock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_UN)
 }
 
-// lockHolder returns the ID of the process that holds the file's lock, from /proc/locks
-// (proc_locks(5)), or 0 if unknown.
+// lockHolder looks up the process that holds the file's lock in /proc/locks (proc_locks(5)).
+// It returns the process ID, or 0 if unknown.
 func lockHolder(path string) int {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func lockHolder(path string) int {
 	return 0
 }
 
-// lockRetry is the time between attempts to get a lock that another process holds.
+// lockRetry is the time between attempts to acquire a lock that another process holds.
 const lockRetry = 50 * time.Millisecond
 
 // lockFile locks a file with flock, as bbolt does; when bbolt later locks the same open file,

@@ -45,14 +45,14 @@ func TestLocked(t *testing.T) {
 			path := newPath(t)
 			holder, end := startHolder(t, path)
 			if err := Inspect(path); err != nil {
-				t.Errorf("Inspect: %v", err)
+				t.Errorf("Inspect of a locked store: %v", err)
 			}
 			start := time.Now()
 			_, err := Open(path)
 			took := time.Since(start)
 			var locked *LockedError
 			if !errors.As(err, &locked) || locked.Path != path {
-				t.Fatalf("Open: %v", err)
+				t.Fatalf("Open of a locked store: got err %v", err)
 			}
 			if took < lockTimeout/2 || took > 3*lockTimeout {
 				t.Errorf("Open failed after %s, want about %s", took, lockTimeout)
@@ -62,11 +62,11 @@ func TestLocked(t *testing.T) {
 					t.Errorf("the error %q doesn't contain %q", err, word)
 				}
 			}
-			// If the kernel lists the process, it must be the right one.
+			// If the kernel lists the lock, the error must name the right process.
 			if locked.PID != 0 &&
 				(locked.PID != holder.Process.Pid ||
 					!strings.Contains(err.Error(), fmt.Sprint("process ", locked.PID))) {
-				t.Errorf("PID = %d, want %d; error: %v", locked.PID, holder.Process.Pid, err)
+				t.Errorf("got PID %d, want %d; error: %v", locked.PID, holder.Process.Pid, err)
 			}
 			if killed {
 				check(t, holder.Process.Kill())
@@ -84,7 +84,7 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// TestLockedBySameProcess verifies that a process can't open a store twice, and that closing
+// TestLockedBySameProcess verifies that a process can't open a store twice and that closing
 // the store unlocks it.
 func TestLockedBySameProcess(t *testing.T) {
 	t.Parallel()
@@ -92,12 +92,12 @@ func TestLockedBySameProcess(t *testing.T) {
 	b := mustOpen(t, path)
 	var locked *LockedError
 	if _, err := Open(path); !errors.As(err, &locked) {
-		t.Errorf("got %v", err)
+		t.Errorf("opening the store twice: got err %v", err)
 	}
 	if runtime.GOOS == "linux" && locked.PID != 0 && locked.PID != os.Getpid() {
-		t.Errorf("PID = %d, want %d", locked.PID, os.Getpid())
+		t.Errorf("got PID %d, want %d", locked.PID, os.Getpid())
 	}
-	// An Open that waits while the store is being closed succeeds.
+	// Open succeeds if the store is closed while Open waits.
 	opened := make(chan error)
 	go func() {
 		again, err := Open(path)

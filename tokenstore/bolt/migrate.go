@@ -17,13 +17,14 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Before it had the usage journal, Mollygate counted requests in a memory-mapped file. Open
-// adds the counts that a killed process of such a version has left there.
+// Before the usage journal was added, Mollygate counted requests in a memory-mapped file. Open
+// adds any counts that a killed process of an earlier version left in that file.
 //
-// The file is a header and slots of equal length, in the machine's byte order. A slot holds a
-// token's ID, a checksum of the ID, and the current and the last saved value of three numbers:
-// allowed requests, denied requests and the time of the last use in microseconds. Each number
-// is multiplied by counterFactor; one that isn't a multiple of it is damaged.
+// The file consists of a header and slots of equal length, in the machine's byte order. Each
+// slot holds a token's ID, a checksum of the ID, and the current and last saved values of
+// three numbers: allowed requests, denied requests and the time of the last use in
+// microseconds. Each number is stored multiplied by counterFactor, so a value that isn't a
+// multiple of it is damaged.
 const (
 	countersSuffix = ".counters"
 	countersHeader = "mollygate counts"
@@ -31,18 +32,18 @@ const (
 	counterFactor  = 251
 )
 
-// unreadBucket holds the totals that were saved when the counters file could not be read. The
-// numbers in the file continue from these totals.
+// unreadBucket holds the totals saved when the counters file couldn't be read. The numbers in
+// the file continue from these totals.
 var unreadBucket = []byte("unread")
 
-// counter is a slot of a counters file.
+// counter is a slot in a counters file.
 type counter struct {
 	id                       token.ID
 	allowed, denied, lastUse uint64
 }
 
-// readCounters returns the content of the counters file next to a store, or nil if there is no
-// such file.
+// readCounters returns the content of the counters file next to a store, or nil if there is
+// none.
 func readCounters(store string) ([]byte, error) {
 	path := store + countersSuffix
 	content, err := os.ReadFile(path)
@@ -54,14 +55,14 @@ func readCounters(store string) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the counters file %s of an earlier version of Mollygate can't be read: "+
-			"let the user that Caddy runs as read it, or move it away, "+
+			"give the user that Caddy runs as read access to it, or move it away, "+
 			"which loses the counts of the last seconds before Caddy was killed: %w", path, err)
 	}
 	return content, nil
 }
 
-// migrateCounters adds the unsaved counts in the counters file to the usage, and removes the
-// file.
+// migrateCounters adds the unsaved counts in the counters file to the tokens' usage and
+// removes the file.
 func migrateCounters(b *Backend) error {
 	content, err := readCounters(b.path)
 	if content == nil {
@@ -108,11 +109,12 @@ func readCounter(slot []byte) (c counter, ok bool) {
 	return c, true
 }
 
-// outcomeUnknown is the outcome of refused requests of which only the number is known.
+// outcomeUnknown is the outcome recorded for refused requests when only their number is known.
 const outcomeUnknown = "unknown"
 
-// addCounter adds the unsaved counts of a slot to the usage. It attributes them to the scope
-// of the last use, because that version saved any other within a second.
+// addCounter adds a slot's unsaved counts to the token's usage. It attributes them to the
+// scope of the last use, because the earlier version saved counts for any other scope within a
+// second.
 func addCounter(tx *bbolt.Tx, c counter) error {
 	saved, _ := savedUsage(tx, c.id) // zero if it can't be read
 	if unread := tx.Bucket(unreadBucket); unread != nil {
@@ -137,7 +139,7 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 	return addUsage(tx, c.id, more)
 }
 
-// lastScope returns the scope of a token's last use, which that version stored in usage
+// lastScope returns the scope of a token's last use, which the earlier version stored in usage
 // records.
 func lastScope(tx *bbolt.Tx, id token.ID) (scope string) {
 	const field protowire.Number = 13

@@ -41,8 +41,8 @@ func cloneModel(t testing.TB, m *backendtest.Model) *backendtest.Model {
 	return clone
 }
 
-// TestModel tests the model itself: it finds no violations without faults, and each kind of
-// violation in an older copy of the store.
+// TestModel tests the model itself: without faults, it finds no violations; in an older copy
+// of the store, it finds violations of every kind.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -60,14 +60,14 @@ func TestModel(t *testing.T) {
 	s, err = openModelStore(path, testTime)
 	check(t, err)
 	for _, violation := range append(append(found, m.Check(s)...), m.Work(s, random, 100)...) {
-		t.Errorf("without a fault: %+v", violation)
+		t.Errorf("without a fault: got violation %+v", violation)
 	}
 	check(t, s.Close())
 
 	raw, err := os.ReadFile(older)
 	check(t, err)
 	check(t, os.WriteFile(path, raw, fileMode))
-	check(t, os.Remove(path+journalSuffix)) // it would reveal that the file is older
+	check(t, os.Remove(path+journalSuffix)) // the journal would reveal that the file is older
 	s, err = openModelStore(path, testTime)
 	check(t, err)
 	kinds := make(map[backendtest.ViolationKind]int)
@@ -80,7 +80,7 @@ func TestModel(t *testing.T) {
 		backendtest.Unlisted, backendtest.UsageLost,
 	} {
 		if kinds[kind] == 0 {
-			t.Errorf("older file: found no %q", kind)
+			t.Errorf("older file: found no violation of kind %q", kind)
 		}
 	}
 }
@@ -97,21 +97,21 @@ func TestModelUnknownOutcome(t *testing.T) {
 	m.Create(s, random)
 	check(t, s.Close())
 	if found := m.Revoke(s, m.Tokens[0]); len(found) != 1 || found[0].Kind != backendtest.Unavailable {
-		t.Errorf("revoking in a closed store: %v", found)
+		t.Errorf("revoking in a closed store: got violations %v", found)
 	}
 	s, err = openModelStore(path, testTime)
 	check(t, err)
 	defer s.Close()
 	if found := m.Check(s); len(found) > 0 {
-		t.Errorf("not revoked: %v", found)
+		t.Errorf("token not revoked: got violations %v", found)
 	}
 	_, err = s.Revoke(token.ID([]byte(m.Tokens[0].ID)), token.AnyVersion, testActor)
 	check(t, err)
 	if found := m.Check(s); len(found) > 0 {
-		t.Errorf("revoked: %v", found)
+		t.Errorf("token revoked: got violations %v", found)
 	}
 	if found := m.Toggle(s, m.Tokens[0]); len(found) > 0 {
-		t.Errorf("disabling: %v", found)
+		t.Errorf("disabling: got violations %v", found)
 	}
 	if found := m.Rotate(s, m.Tokens[0], 0); len(found) > 0 || len(m.Tokens[0].States) != 1 {
 		t.Errorf("after a conflict that shows the revocation: %v, %v", found, m.Tokens[0].States)

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// open opens the file. It verifies every page before bbolt uses the file, and then the
+// open opens the file. It verifies every page before bbolt uses the file, then verifies the
 // records, and rebuilds the file if it finds damage.
 func (b *Backend) open() error {
 	file, err := lockPath(b.path)
@@ -40,7 +40,7 @@ func (b *Backend) open() error {
 	return nil
 }
 
-// storeError adds the path of the store to an error.
+// storeError adds the store's path to an error.
 func storeError(path string, err error) error {
 	return fmt.Errorf("opening token store %s: %w", path, err)
 }
@@ -84,7 +84,7 @@ func rootAge(content *boltfile.File) boltfile.RootAge {
 	return boltfile.RootOutdated
 }
 
-// structureFaults describes the faults in the pages of a file and its missing buckets.
+// structureFaults describes a file's damaged pages and missing buckets.
 func structureFaults(structure *boltfile.Structure) (faults []string) {
 	content := structure.File()
 	found, more := structure.Faults()
@@ -103,9 +103,9 @@ func structureFaults(structure *boltfile.Structure) (faults []string) {
 	return faults
 }
 
-// missingBuckets returns the required buckets that the root lacks. An optional bucket counts
-// as missing if the root has a bucket whose name differs from its name in one bit. Other
-// unknown buckets may have been added by a newer version.
+// missingBuckets returns the required buckets that are missing from the root. An optional
+// bucket counts as missing if the root has a bucket whose name differs from the optional one's
+// by a single bit. A newer version may have added other unknown buckets.
 func missingBuckets(content *boltfile.File) (missing [][]byte) {
 	for _, name := range append(slices.Clone(buckets), metaBucket) {
 		if !content.HasBucket(name) {

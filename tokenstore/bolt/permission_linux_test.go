@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asNobody runs f with the file access rights of an unprivileged user, even if root runs the
-// tests.
+// asNobody runs f with an unprivileged user's file access rights, even if root runs the tests.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -34,8 +33,8 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// TestPermission verifies that a file that can't be written is refused with an error that says
-// what to do.
+// TestPermission verifies that opening a file that can't be written fails with an error that
+// says what to do.
 func TestPermission(t *testing.T) {
 	path := newPath(t)
 	check(t, mustOpen(t, path).Close())
@@ -46,13 +45,13 @@ func TestPermission(t *testing.T) {
 	asNobody(t, func() {
 		for verb, err := range map[string]error{"Inspect": Inspect(path), "Open": openAndClose(path)} {
 			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) ||
-				!strings.Contains(err.Error(), "let the user that Caddy runs as read and write it") {
-				t.Errorf("%s: %v", verb, err)
+				!strings.Contains(err.Error(), "give the user that Caddy runs as read and write access to it") {
+				t.Errorf("%s: got err %v", verb, err)
 			}
 		}
 		if _, err := Restore(path, path+".new", testTime); !errors.Is(err, fs.ErrPermission) ||
 			!strings.Contains(err.Error(), "the backup "+path) {
-			t.Errorf("Restore: %v", err)
+			t.Errorf("Restore: got err %v", err)
 		}
 	})
 }

@@ -22,22 +22,25 @@ var powerCuts = flag.Int("power-cuts", 1000, "number of disk states that TestPow
 // diskSector is the number of bytes that a disk writes completely or not at all.
 const diskSector = 512
 
-// transaction is the file before and after a transaction, with models of the tokens.
+// transaction holds the file's content before and after a transaction, with models of the
+// tokens.
 type transaction struct {
 	name          string
 	before, after []byte
-	// during is the model during the transaction, done the model afterwards.
+	// during is the model during the transaction, and done is the model afterwards.
 	during, done *backendtest.Model
-	// journals has the journal at the end of the previous transaction and of this one.
+	// journals holds the journal's content at the end of the previous transaction and at the
+	// end of this one.
 	journals [2]journalImage
 }
 
-// journalImage has the sectors of a journal that are not all zeros, by offset.
+// journalImage maps offsets to a journal's sectors, except those that are all zeros.
 type journalImage map[int][]byte
 
-// TestPowerCut opens disk states that a power cut can leave. Any sector that a transaction
-// writes before its first sync may be on the disk or missing; the sector of the meta page is
-// written only afterwards. Any sector of the journal may be missing. To test many states:
+// TestPowerCut opens disk states that a power cut can leave behind. Any sector that a
+// transaction writes before its first sync may or may not be on the disk; the meta page's
+// sector is written only after the sync. Any sector of the journal may be missing. To test
+// many states:
 //
 //	go test ./tokenstore/bolt -run TestPowerCut -power-cuts 100000 -timeout 1h -v
 func TestPowerCut(t *testing.T) {
@@ -82,13 +85,13 @@ func recordTransactions(t *testing.T, pageSize int) (transactions []*transaction
 		if i > 0 {
 			tx.journals[0] = transactions[i-1].journals[1]
 		}
-		m.Report = func(*backendtest.ModelToken) { // the first report allows both outcomes
+		m.Report = func(*backendtest.ModelToken) { // after the first report, both outcomes are allowed
 			if tx.name != "create" && tx.name != "flush" {
 				tx.during, m.Report = cloneModel(t, m), nil
 			}
 		}
 		for _, violation := range tx.do(s, m, random) {
-			t.Errorf("%s: %+v", tx.name, violation)
+			t.Errorf("%s: got violation %+v", tx.name, violation)
 		}
 		m.Report = nil
 		tx.after, tx.done, tx.journals[1] = readFile(t, path), cloneModel(t, m), journalOf(t, path)
@@ -154,14 +157,14 @@ type powerCut struct {
 	path string
 }
 
-// try opens a state that a power cut during or after the transaction can leave.
+// try opens a state that a power cut during or after the transaction can leave behind.
 func (c *powerCut) try(t *testing.T, tx *transaction) {
 	t.Helper()
 	state, m, journals := tx.after, tx.done, slices.Clone(tx.journals[:])
 	what := "after " + tx.name
 	if c.IntN(8) > 0 {
 		state, m, what = c.torn(tx), tx.during, "during "+tx.name
-		// The number of the change is written to the journal only after the store is on disk.
+		// The change's number is written to the journal only after the store is on disk.
 		journals[1] = maps.Clone(journals[1])
 		journals[1][0] = journals[0][0]
 	}
@@ -174,14 +177,14 @@ func (c *powerCut) try(t *testing.T, tx *transaction) {
 		found = c.checkJournal(t, journals, m)
 	}
 	for _, violation := range found {
-		t.Errorf("%s: %+v", what, violation)
+		t.Errorf("%s: got violation %+v", what, violation)
 	}
 	if len(found) > 0 { // saved for inspection with -artifacts
 		check(t, os.WriteFile(filepath.Join(t.ArtifactDir(), "state.db"), state, fileMode))
 	}
 }
 
-// torn returns a disk state from before the transaction wrote its meta page.
+// torn returns a possible disk state from before the transaction wrote its meta page.
 func (c *powerCut) torn(tx *transaction) []byte {
 	state := slices.Clone(tx.before)
 	if c.IntN(2) == 0 { // the file has already grown
@@ -196,7 +199,7 @@ func (c *powerCut) torn(tx *transaction) []byte {
 	return state
 }
 
-// isMeta reports whether a sector is the first of a meta page.
+// isMeta reports whether a sector is the first sector of a meta page.
 func isMeta(content []byte, offset int) bool {
 	const header = 16
 	pageSize := int(binary.NativeEndian.Uint32(content[header+8:]))

@@ -67,11 +67,11 @@ func isDayBefore(day tokenstore.Day) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) != dayKeyLength || keyDay(key) < day }
 }
 
-// prune deletes the oldest entries of a bucket while expired returns true, up to pruneLimit.
-// Unless onDelete is nil, prune calls it with the key of each.
+// prune deletes a bucket's oldest entries while expired returns true, up to pruneLimit
+// entries. If onDelete is not nil, prune calls it with each deleted key.
 func prune(tx *bbolt.Tx, name []byte, expired func(key []byte) bool, onDelete func(key []byte) error) error {
 	bucket := tx.Bucket(name)
-	var keys [][]byte // deleted later, as deleting would disturb the cursor
+	var keys [][]byte // deleted later, because deleting would disturb the cursor
 	cursor := bucket.Cursor()
 	for key, _ := cursor.First(); key != nil && len(keys) < pruneLimit && expired(key); key, _ = cursor.Next() {
 		keys = append(keys, key)
@@ -105,7 +105,8 @@ func seekAfter(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 	return key, value
 }
 
-// addUpHours adds up the hours of days before the given day, up to pruneLimit records.
+// addUpHours adds up the hours in day records before the given day, for up to pruneLimit
+// records.
 func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 	days := tx.Bucket(daysBucket)
 	var keys, records [][]byte

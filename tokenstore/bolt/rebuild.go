@@ -18,24 +18,24 @@ import (
 
 // Losses lists the records that a rebuild could not copy.
 type Losses struct {
-	// Tokens are the tokens that the new file contains as damaged tokens. Requests with their
-	// secrets are refused because of the damage, and they can be deleted.
+	// Tokens lists the tokens that are damaged in the new file. Requests with their secrets
+	// are refused because of the damage. These tokens can be deleted.
 	Tokens []token.ID
-	// Records describes the lost records of each bucket.
+	// Records describes the lost records in each bucket.
 	Records []tokenstore.Loss
 }
 
-// A rebuilder copies a damaged file. It reads the buckets whose trees are sound in key order.
-// For the others, it sorts the records found in the pages that are not free (see
-// [boltfile.Structure.Salvage]). If a write of a page was lost, the page has its earlier
-// content, so a valid record may be outdated. The rebuilder therefore copies a token only if
-// an entry of the bucket digests has the checksum of its record. Of two usage records of a
-// token, it copies the one with the larger count.
+// A rebuilder copies the records of a damaged file. It reads sound buckets in key order. For
+// unsound buckets, it sorts the records found in pages that aren't free (see
+// [boltfile.Structure.Salvage]). After a lost write, a page still has its earlier content, so
+// a valid record may be outdated. The rebuilder therefore copies a token only if an entry in
+// the digests bucket contains the record's checksum. If a token has two usage records, the
+// rebuilder copies the one with the larger count.
 //
 // It recreates the sort orders and the digest entries from the tokens.
 type rebuilder struct {
 	source *boltfile.Structure
-	// salvaged has the records of buckets that are not sound, by bucket and sorted by key.
+	// salvaged holds the records from unsound buckets, by bucket and sorted by key.
 	salvaged map[string][]entry
 	sink     sink
 	lost     Losses
@@ -60,8 +60,7 @@ type secretEntry struct {
 
 var errNothingFound = errors.New("no token store data was found in the file; restore a backup")
 
-// rebuild copies the valid records of source into a new store at path, which must be an empty
-// file.
+// rebuild copies source's valid records into a new store at path, which must be an empty file.
 func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	options := boltOptions()
 	options.NoSync, options.NoGrowSync = true, true // synced once at the end
@@ -85,13 +84,13 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	return r.lost, db.Sync()
 }
 
-// lose adds a loss to r.lost.
+// lose records a loss in r.lost.
 func (r *rebuilder) lose(bucket []byte, format string, args ...any) {
 	r.lost.Records = append(r.lost.Records, tokenstore.Loss{Bucket: string(bucket), What: fmt.Sprintf(format, args...)})
 }
 
-// readEnded collects the secrets that were taken out of service. A token record with such a
-// secret is outdated.
+// readEnded collects the secrets that were taken out of service. A token record with one of
+// these secrets is outdated.
 func (r *rebuilder) readEnded() (err error) {
 	for key := range r.entries(endedBucket, &err) {
 		r.endedSecrets[digestOf(key)] = true
@@ -99,8 +98,8 @@ func (r *rebuilder) readEnded() (err error) {
 	return err
 }
 
-// damagedTokens has the tokens that the new file will contain as damaged tokens. The value is
-// false for those that were already damaged.
+// damagedTokens contains the tokens that will be damaged in the new file. The value is false
+// for tokens that were already damaged.
 type damagedTokens map[token.ID]bool
 
 func (d damagedTokens) has(id token.ID) bool {
@@ -108,8 +107,8 @@ func (d damagedTokens) has(id token.ID) bool {
 	return found
 }
 
-// tokens copies the tokens whose checksum is in a digest entry. It adds all other tokens that
-// it finds any trace of as damaged tokens.
+// tokens copies each token whose record's checksum is in a digest entry. Any other token that
+// has left a trace is added as a damaged token.
 func (r *rebuilder) tokens() error {
 	sums, outdated, err := r.digestSums()
 	if err != nil {
@@ -117,7 +116,7 @@ func (r *rebuilder) tokens() error {
 	}
 	damaged := make(damagedTokens)
 	var reader tokenstore.Reader
-	var best entry // of the entries with the same ID
+	var best entry // among the entries with the same ID
 	flush := func() error {
 		if best.key == nil {
 			return nil
@@ -165,7 +164,8 @@ func (r *rebuilder) tokens() error {
 	return r.putDamaged(damaged)
 }
 
-// addMissing adds the tokens of which only an entry of the bucket created or usage remains.
+// addMissing adds the tokens of which nothing remains but an entry in the created or usage
+// bucket.
 func (r *rebuilder) addMissing(damaged damagedTokens) (err error) {
 	add := func(key []byte) {
 		id, idErr := token.ParseID(string(key))
@@ -189,7 +189,7 @@ func (r *rebuilder) addMissing(damaged damagedTokens) (err error) {
 	return errors.Join(err, readErr)
 }
 
-// newer reports whether record is a valid record of the token and newer than another.
+// newer reports whether record is a valid record for the token and newer than another.
 func newer(id token.ID, record, than []byte) bool {
 	a, err := token.DecodeToken(id, record)
 	if err != nil {
@@ -200,8 +200,8 @@ func newer(id token.ID, record, than []byte) bool {
 		!a.RevokedAt.IsZero()
 }
 
-// digestSums returns the checksums of token records from the digest entries. outdated has the
-// tokens whose two entries disagree.
+// digestSums returns the checksums of token records from the digest entries. outdated contains
+// the tokens whose two entries disagree.
 func (r *rebuilder) digestSums() (sums map[token.ID][4]byte, outdated map[token.ID]bool, err error) {
 	sums, outdated = make(map[token.ID][4]byte), make(map[token.ID]bool)
 	for _, value := range r.entries(digestsBucket, &err) {
@@ -236,8 +236,8 @@ func (r *rebuilder) seen(t time.Time) {
 	}
 }
 
-// putDamaged writes the damaged tokens. It preserves their IDs, their positions in the bucket
-// created and their digest entries.
+// putDamaged writes the damaged tokens. It preserves their IDs, their positions in the created
+// bucket and their digest entries.
 func (r *rebuilder) putDamaged(damaged damagedTokens) error {
 	if len(damaged) == 0 {
 		return nil
@@ -273,7 +273,7 @@ func (r *rebuilder) putDamaged(damaged damagedTokens) error {
 	return err
 }
 
-// orders writes the buckets created, expires and digests.
+// orders writes the created, expires and digests buckets.
 func (r *rebuilder) orders() error {
 	for _, order := range []struct {
 		bucket  []byte
@@ -286,7 +286,7 @@ func (r *rebuilder) orders() error {
 			}
 		}
 	}
-	// If a digest has two entries, the entry of the valid token must win, so it sorts last.
+	// If a digest has two entries, the valid token's entry must win, so it sorts last.
 	slices.SortFunc(r.digests, func(a, b secretEntry) int {
 		if c := bytes.Compare(a.digest[:], b.digest[:]); c != 0 {
 			return c
@@ -375,8 +375,8 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 	return n
 }
 
-// copyRecords copies records of tokens, whose keys have the given length and end with the
-// token's ID. better reports whether a record replaces the record before, which is nil or has
+// copyRecords copies a bucket's records, whose keys must have the given length and end with a
+// token's ID. better reports whether a record replaces the previous one, which is nil or has
 // the same key. If the record is damaged, better describes the loss.
 func (r *rebuilder) copyRecords(bucket []byte, length int,
 	better func(key, value, before []byte) (bool, string)) error {
@@ -482,7 +482,8 @@ func (r *rebuilder) ended() error {
 	return readErr
 }
 
-// digestOf returns a key as a digest, or the zero Digest if the key has the wrong length.
+// digestOf converts a key to a digest. It returns the zero Digest if the key has the wrong
+// length.
 func digestOf(key []byte) (d token.Digest) {
 	if len(key) == len(d) {
 		copy(d[:], key)
@@ -491,7 +492,7 @@ func digestOf(key []byte) (d token.Digest) {
 }
 
 // meta copies the times and the flush state. If the recorded time can't be read, or is before
-// the newest copied record, meta sets it to the time of that record.
+// the newest copied record, meta sets it to that record's time.
 func (r *rebuilder) meta() error {
 	var readErr error
 	found := make(map[string][]byte)
@@ -522,7 +523,7 @@ func (r *rebuilder) meta() error {
 	}
 	for key, value := range r.entries(flushBucket, &readErr) {
 		if _, salvaged := r.salvaged[string(flushBucket)]; salvaged {
-			// The state may be outdated, and requests would be counted twice.
+			// An outdated state would cause requests to be counted twice.
 			r.lose(flushBucket, "the flush state: counts that only the usage journal has are lost")
 			break
 		}
@@ -535,8 +536,9 @@ func (r *rebuilder) meta() error {
 	return errors.Join(readErr, r.sink.setSequence(metaBucket, r.sequence()+1), putTransaction(r.sink.tx))
 }
 
-// sequence returns the number of the last change. If that can't be read, it returns a number
-// that is certainly higher: with a lower one, the store would be taken for an older copy.
+// sequence returns the number of the last change. If it can't be read, sequence returns a
+// number that is certainly higher, because a lower number would make the store look like an
+// older copy.
 func (r *rebuilder) sequence() uint64 {
 	file := r.source.File()
 	if sequence := file.Sequence(metaBucket); sequence > 0 || file.Err() == nil && file.HasBucket(metaBucket) {

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// filledStore creates and closes a store with n tokens, half of them used.
+// filledStore creates and closes a store with n tokens, half of which have been used.
 func filledStore(t *testing.T, n int) (path string, tokens []testToken) {
 	t.Helper()
 	path = newPath(t)
@@ -66,7 +66,7 @@ func damageLeaf(t *testing.T, path string, bucket []byte) {
 	check(t, err)
 }
 
-// firstChild returns the page that the first entry of a branch page refers to.
+// firstChild returns the page that a branch page's first entry refers to.
 func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	t.Helper()
 	file, err := os.Open(path)
@@ -78,8 +78,8 @@ func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	return nativeUint64(number)
 }
 
-// TestDamagedBucket damages a page of each bucket in turn. Tokens can still be revoked,
-// disabled and deleted, usage is saved, and the loss is reported once.
+// TestDamagedBucket damages a page in each bucket in turn. Afterwards tokens can still be
+// revoked, disabled and deleted, usage can be saved, and the loss is reported once.
 func TestDamagedBucket(t *testing.T) {
 	t.Parallel()
 	for _, bucket := range buckets {
@@ -91,10 +91,10 @@ func TestDamagedBucket(t *testing.T) {
 			s := openStore(t, b)
 			health := s.Health()
 			if len(health.Repairs) != 1 || health.Write != nil || health.Unrepaired != nil {
-				t.Fatalf("%+v", health)
+				t.Fatalf("got health %+v, want one successful repair", health)
 			}
 			if kept := health.Repairs[0].Kept; !strings.HasPrefix(kept, path+damagedSuffix) {
-				t.Errorf("kept as %s", kept)
+				t.Errorf("got damaged file kept as %s", kept)
 			} else if _, err := os.Stat(kept); err != nil {
 				t.Error(err)
 			}
@@ -102,7 +102,7 @@ func TestDamagedBucket(t *testing.T) {
 			for i, tok := range tokens {
 				if used, _, err := b.Usage(tok.ID, 0, 0); err != nil || string(bucket) == "usage" && i%2 == 0 &&
 					used.Allowed == 0 {
-					t.Errorf("token %s: usage %+v, %v", tok.ID, used, err) // restored from day records
+					t.Errorf("token %s: got usage %+v, err %v", tok.ID, used, err) // restored from day records
 				}
 				match, err := s.Authenticate(tok.credential, testTime)
 				switch {
@@ -113,11 +113,11 @@ func TestDamagedBucket(t *testing.T) {
 					}
 					check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 					if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, tokenstore.ErrNotFound) {
-						t.Errorf("a deleted damaged token: %v", err)
+						t.Errorf("reading a deleted damaged token: got err %v", err)
 					}
 					continue
 				case err != nil:
-					t.Fatalf("token %s: %v", tok.ID, err)
+					t.Fatalf("reading token %s: %v", tok.ID, err)
 				}
 				s.CountAllowed(match, "a:b", tokenstore.LastUse{Time: testTime})
 				switch i % 3 {
@@ -132,7 +132,7 @@ func TestDamagedBucket(t *testing.T) {
 			}
 			if damaged != health.Damaged ||
 				(damaged > 0) != (string(bucket) == "tokens" || string(bucket) == "digests") {
-				t.Errorf("%d tokens are damaged, Health reports %d", damaged, health.Damaged)
+				t.Errorf("%d tokens are damaged, but Health reports %d", damaged, health.Damaged)
 			}
 			check(t, s.Flush())
 			entries, _, err := s.Audit(tokenstore.AuditPage{Limit: 1000})
@@ -142,7 +142,7 @@ func TestDamagedBucket(t *testing.T) {
 				actions[entry.Action]++
 			}
 			if actions["repair"] != 1 || actions["revoke"] < 40 {
-				t.Errorf("the audit log has %v", actions)
+				t.Errorf("got audit log actions %v", actions)
 			}
 			check(t, s.Close())
 			checkRepaired(t, path)
@@ -175,7 +175,7 @@ func TestDamagedTokenPersists(t *testing.T) {
 			return true
 		}))
 		if health := b.Health(); listed != damaged || health.Damaged != damaged {
-			t.Errorf("%d damaged tokens are listed and Health reports %d, want %d", listed, health.Damaged, damaged)
+			t.Errorf("List returned %d damaged tokens and Health reported %d, want %d", listed, health.Damaged, damaged)
 		}
 		_, _, err := b.Compact()
 		check(t, err)
@@ -186,7 +186,7 @@ func TestDamagedTokenPersists(t *testing.T) {
 		t.Fatal("no token is damaged")
 	}
 	if got := count(path); got != want {
-		t.Errorf("%d damaged tokens after a restart, want %d", got, want)
+		t.Errorf("got %d damaged tokens after a restart, want %d", got, want)
 	}
 	s := openStore(t, mustOpen(t, path))
 	backup := saveBackup(t, s)
@@ -195,11 +195,11 @@ func TestDamagedTokenPersists(t *testing.T) {
 	_, err := Restore(backup, restored, testTime)
 	check(t, err)
 	if got := count(restored); got != want {
-		t.Errorf("%d damaged tokens after a restore, want %d", got, want)
+		t.Errorf("got %d damaged tokens after a restore, want %d", got, want)
 	}
 }
 
-// TestRepair verifies that Repair copies what can be read of a file that Open refuses, and
+// TestRepair verifies that Repair copies the readable parts of a file that Open refuses, and
 // leaves a sound file unchanged.
 func TestRepair(t *testing.T) {
 	t.Parallel()
@@ -215,16 +215,16 @@ func TestRepair(t *testing.T) {
 			damage(raw)
 			check(t, os.WriteFile(path, raw, fileMode))
 			if b, err := Open(path); (err == nil) != (name == "sound") {
-				t.Errorf("Open: %v", err)
+				t.Errorf("Open: got err %v", err)
 			} else if err == nil {
 				check(t, b.Close())
 			} else if !strings.Contains(err.Error(), "caddy api-token repair") {
-				t.Errorf("the error doesn't tell how to repair the file: %v", err)
+				t.Errorf("the error doesn't say how to repair the file: %v", err)
 			}
 			done, err := Repair(path, testTime)
 			check(t, err)
 			if sound := name == "sound"; sound != (done.Kept == "") || sound != (len(done.Faults) == 0) {
-				t.Errorf("%+v", done)
+				t.Errorf("got repair result %+v", done)
 			}
 			s := openStore(t, mustOpen(t, path))
 			for _, tok := range tokens {
@@ -238,12 +238,12 @@ func TestRepair(t *testing.T) {
 	path := newPath(t)
 	mustOpen(t, path)
 	if _, err := Repair(path, testTime); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("store in use: %v", err)
+		t.Errorf("repairing a store in use: got err %v", err)
 	}
 }
 
-// TestCompact verifies that the file shrinks to the size of its content while it is being read
-// and changed.
+// TestCompact verifies that Compact shrinks the file to the size of its content while it is
+// being read and changed.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -281,31 +281,31 @@ func TestCompact(t *testing.T) {
 	before, after, err := s.Compact(testActor)
 	check(t, err)
 	if after >= before || after > 256<<10 {
-		t.Errorf("compacted %d bytes to %d", before, after)
+		t.Errorf("Compact changed the size from %d to %d bytes", before, after)
 	}
 	sequence := b.Sequence()
 	makeToken(t, s)
 	close(read)
 	check(t, <-done)
 	if b.Sequence() <= sequence {
-		t.Error("the sequence doesn't continue")
+		t.Error("the sequence number did not increase")
 	}
 	if got, err := s.Get(kept.ID); err != nil || got.Usage.Allowed != 1 {
-		t.Errorf("%+v, %v", got.Usage, err)
+		t.Errorf("got usage %+v, err %v, want 1 allowed request", got.Usage, err)
 	}
 	check(t, s.Close())
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 || report.Tokens != 2 {
-		t.Errorf("%+v, %v", report, err)
+		t.Errorf("Check: got %+v, err %v, want 2 tokens and no problems", report, err)
 	}
 	s = openStore(t, mustOpen(t, path)) // the journal still belongs to the store
 	check(t, s.Close())
 	if left, _ := filepath.Glob(path + ".[dn]*"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files were left behind: %v", left)
 	}
 }
 
-// TestDamageWhileOpen verifies that a call that finds damage in an open store causes a
-// rebuild, and that all changes succeed.
+// TestDamageWhileOpen verifies that a call that finds damage in an open store triggers a
+// rebuild and that all changes succeed.
 func TestDamageWhileOpen(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 200)
@@ -333,15 +333,15 @@ func TestDamageWhileOpen(t *testing.T) {
 		}
 	}
 	if health := s.Health(); len(health.Repairs) != 1 || health.Write != nil || health.Damaged != 0 {
-		t.Errorf("%+v", health)
+		t.Errorf("got health %+v, want one repair and no damaged tokens", health)
 	}
 	check(t, s.Close())
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
-		t.Errorf("%+v, %v", report, err)
+		t.Errorf("Check: got %+v, err %v, want no problems", report, err)
 	}
 }
 
-// lastChild returns the page that the last entry of a branch page refers to.
+// lastChild returns the page that a branch page's last entry refers to.
 func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	t.Helper()
 	file, err := os.Open(path)
@@ -354,7 +354,8 @@ func lastChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	return nativeUint64(raw[16+(count-1)*16+8:])
 }
 
-// TestGrowth verifies that the file can grow during a slow read without blocking other calls.
+// TestGrowth verifies that the file can grow during a slow read and that this doesn't block
+// other calls.
 func TestGrowth(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -390,7 +391,7 @@ func TestGrowth(t *testing.T) {
 	}))
 }
 
-// TestRestoreKeepsAccess verifies that a restored store has the owner and mode of the old one,
+// TestRestoreKeepsAccess verifies that a restored store has the old store's owner and mode,
 // even if root restores it.
 func TestRestoreKeepsAccess(t *testing.T) {
 	t.Parallel()
@@ -409,7 +410,7 @@ func TestRestoreKeepsAccess(t *testing.T) {
 	after, err := os.Stat(path)
 	check(t, err)
 	if after.Mode() != before.Mode() || !sameOwner(before, after) {
-		t.Errorf("%v, want %v", after, before)
+		t.Errorf("got owner and mode %v, want %v", after, before)
 	}
 }
 
@@ -428,7 +429,7 @@ func TestReplacedWhileWaiting(t *testing.T) {
 		}
 		opened <- file
 	}()
-	for len(openFiles(t, path)) < 2 { // those of the holder and of lockPath
+	for len(openFiles(t, path)) < 2 { // one descriptor is the holder's, the other is lockPath's
 		runtime.Gosched()
 	}
 	check(t, os.Rename(other, path))
@@ -440,8 +441,8 @@ func TestReplacedWhileWaiting(t *testing.T) {
 	check(t, file.Close())
 }
 
-// TestMissingTokenRecord verifies that a token of which only an index entry or the usage
-// remains is damaged, and not unknown.
+// TestMissingTokenRecord verifies that a token counts as damaged, not as unknown, if only an
+// index entry or its usage remains.
 func TestMissingTokenRecord(t *testing.T) {
 	t.Parallel()
 	path, tokens := filledStore(t, 4)
@@ -462,7 +463,7 @@ func TestMissingTokenRecord(t *testing.T) {
 	for i, tok := range tokens {
 		if _, err := s.Authenticate(tok.credential, testTime); errors.Is(err, token.ErrDamaged) != (i < 2) ||
 			errors.Is(err, tokenstore.ErrNotFound) {
-			t.Errorf("token %d: %v", i, err)
+			t.Errorf("reading token %d: got err %v", i, err)
 		}
 	}
 	check(t, s.Close())

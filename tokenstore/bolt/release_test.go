@@ -20,11 +20,11 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// releaseSuffix is appended to the store's name to form that of an earlier release's counters
-// file.
+// releaseSuffix is appended to the store's name to form the name of the counters file used by
+// earlier releases.
 const releaseSuffix = ".counters"
 
-// released unpacks a store of testdata/release and returns it with its expected contents.
+// released unpacks a store from testdata/release and returns it with its expected contents.
 func released(t *testing.T, name string) (path string, want contents) {
 	t.Helper()
 	dir := filepath.Join("testdata", "release")
@@ -47,7 +47,7 @@ func released(t *testing.T, name string) (path string, want contents) {
 	return path, want
 }
 
-// TestRelease verifies that a store of an earlier release is opened with all its contents,
+// TestRelease verifies that opening an earlier release's store preserves all its contents,
 // including counts that a killed process had not saved, and that reopening it counts nothing
 // twice.
 func TestRelease(t *testing.T) {
@@ -77,11 +77,11 @@ func TestRelease(t *testing.T) {
 					path = next
 				}
 				if report, err := Check(next); err != nil || len(report.Problems) > 0 {
-					t.Errorf("%s: %v, %v", when, report.Problems, err)
+					t.Errorf("%s: got problems %v, err %v, want none", when, report.Problems, err)
 				}
 			}
 			if _, err := os.Stat(path + releaseSuffix); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the counters file still exists: %v", err)
+				t.Errorf("counters file after Open: got err %v, want that it doesn't exist", err)
 			}
 		})
 	}
@@ -90,19 +90,19 @@ func TestRelease(t *testing.T) {
 func compareContents(t *testing.T, when string, got, want *contents) {
 	t.Helper()
 	if !got.Recorded.Equal(want.Recorded) || !got.Passed.Equal(want.Passed) || !got.Told.Equal(want.Told) {
-		t.Errorf("%s: recorded %s, passed %s, told %s; want %s, %s, %s", when, got.Recorded, got.Passed, got.Told,
+		t.Errorf("%s: got recorded %s, passed %s, told %s; want %s, %s, %s", when, got.Recorded, got.Passed, got.Told,
 			want.Recorded, want.Passed, want.Told)
 	}
 	if !slices.Equal(got.Audit, want.Audit) {
-		t.Errorf("%s: the audit log is\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"),
+		t.Errorf("%s: got audit log\n%s\nwant\n%s", when, strings.Join(got.Audit, "\n"),
 			strings.Join(want.Audit, "\n"))
 	}
 	if len(got.Tokens) != len(want.Tokens) {
-		t.Fatalf("%s: %d tokens, want %d", when, len(got.Tokens), len(want.Tokens))
+		t.Fatalf("%s: got %d tokens, want %d", when, len(got.Tokens), len(want.Tokens))
 	}
 	for i := range want.Tokens {
 		got, want := got.Tokens[i], want.Tokens[i]
-		// The denied requests in the counters file can appear in any day, but at most once.
+		// The denied requests in the counters file can appear on any day, but only once.
 		if got.AllowedInDays != got.Allowed || got.DeniedInDays > got.Denied || got.DeniedInDays < want.DeniedInDays {
 			t.Errorf("%s: %s: %d allowed and %d denied in the history, %d and %d in the totals", when, want.Name,
 				got.AllowedInDays, got.DeniedInDays, got.Allowed, got.Denied)
@@ -118,7 +118,7 @@ func compareContents(t *testing.T, when string, got, want *contents) {
 		wantText, err := json.MarshalIndent(want, "", "\t")
 		check(t, err)
 		if string(gotText) != string(wantText) {
-			t.Errorf("%s: %s is\n%s\nwant\n%s", when, want.Name, gotText, wantText)
+			t.Errorf("%s: %s: got\n%s\nwant\n%s", when, want.Name, gotText, wantText)
 		}
 	}
 }
@@ -144,7 +144,8 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 	for _, tok := range want.Tokens {
 		match, err := find(tok.Secret)
 		if err != nil || match.Token.ID.String() != tok.ID || match.Status.String() != tok.Status {
-			t.Errorf("%s: %s, %s, %v; want %s, %s", tok.Name, match.Token.ID, match.Status, err, tok.ID, tok.Status)
+			t.Errorf("%s: got token %s, status %s, err %v; want %s, %s", tok.Name,
+				match.Token.ID, match.Status, err, tok.ID, tok.Status)
 		}
 		if tok.PreviousSecret == "" {
 			continue
@@ -155,14 +156,14 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		}
 		if match, err := find(tok.PreviousSecret); err != nil || match.Token.ID.String() != tok.ID || !match.Previous ||
 			match.Status != status {
-			t.Errorf("%s: the previous secret is %s, %v; want %s", tok.Name, match.Status, err, status)
+			t.Errorf("%s: previous secret: got status %s, err %v; want %s", tok.Name, match.Status, err, status)
 		}
 	}
 	for _, text := range want.Deleted {
 		var id token.ID
 		copy(id[:], text)
 		if _, err := s.Get(id); !errors.Is(err, tokenstore.ErrNotFound) {
-			t.Errorf("deleted %s: %v", text, err)
+			t.Errorf("secret %s of a deleted token: got err %v", text, err)
 		}
 	}
 	week, err := token.ParseLifetime("1w")
@@ -171,14 +172,15 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 	for _, secret := range want.Ended {
 		_, _, err := s.Import(testPolicy, draft, secret.Secret, testActor)
 		if ended, ok := errors.AsType[*tokenstore.EndedError](err); !ok || !ended.At.Equal(secret.At) {
-			t.Errorf("importing a secret that ended at %s: %v", secret.At, err)
+			t.Errorf("importing a secret that ended at %s: got err %v", secret.At, err)
 		}
 	}
 	for name, id := range want.Requests {
 		token, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor,
 			tokenstore.Request{Key: "create " + name, Body: []byte(name)})
 		if err != nil || !repeated || token.ID.String() != id {
-			t.Errorf("the request that created %s: %v, repeated %t, want %s: %v", name, token, repeated, id, err)
+			t.Errorf("repeating the request that created %s: got %v, repeated %t, want %s; err %v", name,
+				token, repeated, id, err)
 		}
 	}
 }
@@ -192,8 +194,8 @@ type contents struct {
 	Ended []contentsEnded
 	// Deleted lists the IDs of deleted tokens.
 	Deleted []string
-	// Requests has the IDs of the tokens created by requests with an idempotency key, by name.
-	// The key is "create " and the name, and the body is the name.
+	// Requests maps names to the IDs of tokens created by requests with an idempotency key.
+	// The key is "create " followed by the name, and the body is the name.
 	Requests map[string]string
 }
 
@@ -217,7 +219,7 @@ type contentsToken struct {
 	QuotaRemaining *int64 `json:",omitempty"`
 	// Days and Hours have the format "time scope outcome count".
 	Days, Hours []string `json:",omitempty"`
-	// AllowedInDays and DeniedInDays are the sums of Days.
+	// AllowedInDays and DeniedInDays are the totals of Days.
 	AllowedInDays, DeniedInDays uint64
 }
 
@@ -297,7 +299,7 @@ func describeToken(t *testing.T, s *tokenstore.Store, tok tokenstore.TokenUsage)
 }
 
 // TestUnreadableCounters verifies that Inspect and Open report an unreadable counters file
-// with an error that says what to do, and don't remove it.
+// with an error that says what to do, and don't remove the file.
 func TestUnreadableCounters(t *testing.T) {
 	t.Parallel()
 	path, _ := released(t, "killed")
@@ -305,7 +307,7 @@ func TestUnreadableCounters(t *testing.T) {
 	_, err := Open(path)
 	for what, err := range map[string]error{"Inspect": Inspect(path), "Open": err} {
 		if err == nil || !strings.Contains(err.Error(), "move it away") {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got err %v", what, err)
 		}
 	}
 	if _, err := os.Stat(path + releaseSuffix); err != nil {

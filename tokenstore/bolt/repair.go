@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// damagedSuffix and the time are appended to the store's name to form that of a damaged file.
+// damagedSuffix and the time are appended to the store's name to form a damaged file's name.
 const damagedSuffix = ".damaged-"
 
 // repairLater starts a rebuild of the current file after a reader has found damage.
@@ -88,9 +88,9 @@ func (b *Backend) serve(old, next *handle) {
 	b.background.start(func() { _ = old.close() })
 }
 
-// Compact implements tokenstore.Backend. It rebuilds the file without its free pages and
-// returns its size in bytes before and after. Meanwhile changes wait, which takes seconds for
-// a million tokens; requests don't.
+// Compact implements tokenstore.Backend. It rebuilds the file without free pages and returns
+// the file's size in bytes before and after. Changes have to wait, for several seconds if
+// there are a million tokens; requests don't.
 func (b *Backend) Compact() (before, after int64, err error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -165,8 +165,8 @@ func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, ke
 	return h, nil
 }
 
-// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with its owner
-// and mode.
+// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with the same
+// owner and mode.
 func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lost Losses, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
@@ -183,7 +183,7 @@ func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lo
 	return draft, lost, nil
 }
 
-// copyAccess gives a new file the owner and mode of the file at path, if there is one.
+// copyAccess gives a new file the same owner and mode as the file at path, if there is one.
 func copyAccess(path string, to *os.File) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -198,8 +198,8 @@ func copyAccess(path string, to *os.File) error {
 	return copyOwner(info, to)
 }
 
-// preserve gives the file at path a second name next to it. The file also stays at path, so
-// that the store is never missing.
+// preserve gives the file at path a second name in the same directory. The file stays at path
+// as well, so the store is never missing.
 func preserve(path, suffix string, now time.Time) (kept string, err error) {
 	name := path + suffix + now.UTC().Format("20060102T150405Z")
 	for n := 1; ; n++ {

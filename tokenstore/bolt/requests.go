@@ -23,8 +23,8 @@ func (b *Backend) Request(key token.Digest) (request tokenstore.KeptRequest, err
 	return request, err
 }
 
-// checkRequest returns an error if a request is a repeat, or if it may be because the stored
-// request can't be decoded.
+// checkRequest returns an error if a request is a repeat, or if it may be one because the
+// stored request can't be decoded.
 func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	record := tx.Bucket(requestsBucket).Get(request.Key[:])
 	if record == nil {
@@ -42,8 +42,8 @@ func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 
 func putRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	if old := tx.Bucket(requestsBucket).Get(request.Key[:]); old != nil {
-		// The old request has expired. With its key in requested, Prune would delete the new
-		// one.
+		// The old request has expired. If its key stayed in requested, Prune would delete the
+		// new request.
 		expired, err := tokenstore.DecodeRequest(request.Key, bytes.Clone(old))
 		if err != nil {
 			return err

@@ -14,9 +14,9 @@ import (
 )
 
 // Restore replaces the store at path with a backup, which it checks first and doesn't change.
-// If another process has the store open, it returns a [*LockedError]. The new file has the
-// owner and mode of the old one. The old one is kept next to it, and Restore returns its path,
-// or "" if there was no store. If Restore fails, the old store is still at path.
+// If another process has the store open, it returns a [*LockedError]. The new file has the old
+// file's owner and mode. Restore keeps the old file in the same directory and returns its new
+// path, or "" if there was no store. If Restore fails, the old store remains at path.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
@@ -52,7 +52,7 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 	return kept, nil
 }
 
-// realPath resolves symbolic links, so that the store is replaced and not a link to it.
+// realPath resolves symbolic links, so Restore replaces the store itself and not a link to it.
 func realPath(path string) (string, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,8 +92,8 @@ func reserve(path string) (release func() error, err error) {
 	return file.Close, nil
 }
 
-// restore rebuilds the backup into a draft next to the store, so that in the end only renames
-// must succeed.
+// restore rebuilds the backup into a draft next to the store, so the final step consists only
+// of renames.
 func restore(backup, path string, now time.Time) (kept string, err error) {
 	file, err := os.Open(backup)
 	if err != nil {
@@ -121,7 +121,7 @@ func replaceFile(draft, path string, now time.Time) (kept string, err error) {
 		}
 		name = kept
 	}
-	// The counts of a killed process belong to the old store.
+	// Counts left by a killed process belong to the old store.
 	for _, suffix := range []string{journalSuffix, countersSuffix} {
 		if err := os.Rename(path+suffix, name+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -155,7 +155,7 @@ type Repaired struct {
 
 // Repair rebuilds the store at path if it is damaged, and keeps the damaged file. If another
 // process has the store open, it returns a [*LockedError]. Unlike [Open], it accepts a file
-// with only one valid meta page, although the last change may then be missing.
+// with only one valid meta page, even though the last change may be missing.
 func Repair(path string, now time.Time) (done Repaired, err error) {
 	if path, err = realPath(path); err != nil {
 		return done, fmt.Errorf("repairing token store: %w", err)

@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestBatchFails verifies that if a transaction fails, all its changes fail for that reason. A
-// refusal may depend on data that is not on disk.
+// TestBatchFails verifies that if a transaction fails, all its changes fail with the same
+// error, because a refusal may depend on data that is not on disk.
 func TestBatchFails(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -26,19 +26,19 @@ func TestBatchFails(t *testing.T) {
 		}}
 	b.commit([]*pending{refused})
 	if refused.err != tokenstore.ErrNotFound {
-		t.Errorf("alone: %v", refused.err)
+		t.Errorf("the refused change alone: got err %v", refused.err)
 	}
 	b.commit([]*pending{refused, failing})
 	for _, p := range []*pending{refused, failing} {
 		if !errors.Is(p.err, tokenstore.ErrUnavailable) || errors.Is(p.err, tokenstore.ErrNotFound) {
-			t.Errorf("%s: %v", p.id, p.err)
+			t.Errorf("%s: got err %v", p.id, p.err)
 		}
 	}
 }
 
-// TestUncertainCommit verifies that while it is unknown whether the last transaction is on
-// disk, nothing is written and only single tokens can be read, and that everything works again
-// afterwards.
+// TestUncertainCommit covers the time during which it is unknown whether the last transaction
+// is on disk. Until then, nothing is written and only single tokens can be read. Afterwards
+// everything works again.
 func TestUncertainCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -55,7 +55,7 @@ func TestUncertainCommit(t *testing.T) {
 	nothing := func(*bbolt.Tx) error { return nil }
 	for what, err := range map[string]error{"update": b.update(nothing), "view": b.view(nothing)} {
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got err %v", what, err)
 		}
 	}
 	if b.Health().Write == nil {

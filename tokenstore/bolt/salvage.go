@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// recordBuckets has the buckets whose entries are copied. Its functions report whether an
-// entry is a valid entry of the bucket.
+// recordBuckets lists the buckets whose entries are copied. Each function reports whether an
+// entry is valid for its bucket.
 var recordBuckets = map[string]func(key, value []byte) bool{
 	string(tokensBucket): func(key, value []byte) bool {
 		if len(key) != len(token.ID{}) {
@@ -23,7 +23,7 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 	string(digestsBucket): func(key, value []byte) bool {
 		id, err := entryID(value)
 		if err == nil {
-			_, err = token.ParseID(id.String()) // other records may have the same length
+			_, err = token.ParseID(id.String()) // records from other buckets may have the same length
 		}
 		return err == nil && len(key) == len(token.Digest{})
 	},
@@ -65,7 +65,7 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 	string(flushBucket): func(key, _ []byte) bool { return bytes.Equal(key, stateKey) },
 }
 
-// salvage finds the records of the buckets that are not sound.
+// salvage finds the records of unsound buckets.
 func (r *rebuilder) salvage() {
 	r.salvaged = make(map[string][]entry)
 	for _, name := range missingBuckets(r.source.File()) {

@@ -28,7 +28,7 @@ var (
 	requestsBucket  = []byte("requests")
 	requestedBucket = []byte("requested")
 
-	// These are created with their first entry.
+	// These buckets are created when their first entry is written.
 	endedBucket = []byte("ended")
 	flushBucket = []byte("flush")
 
@@ -40,28 +40,29 @@ var (
 	stateKey     = []byte("state")
 	// wholeKey is missing until the hours of a day have been added up.
 	wholeKey = []byte("whole")
-	// identityKey is missing in stores of earlier versions until this version opens them.
+	// identityKey is missing from stores of earlier versions until this version opens them.
 	identityKey = []byte("identity")
 	// transactionKey holds the number of the transaction that wrote the root page. It is
-	// missing in stores of earlier versions until this version writes to them.
+	// missing from stores of earlier versions until this version writes to them.
 	transactionKey = []byte("transaction")
 )
 
-// putTransaction stores the number of the transaction, which writes the root page.
+// putTransaction stores the transaction's number. This makes the transaction write the root
+// page.
 func putTransaction(tx *bbolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(transactionKey, binary.BigEndian.AppendUint64(nil, uint64(tx.ID())))
 }
 
-// timeNames names the times of the meta bucket in reports, by key.
+// timeNames maps keys in the meta bucket to the names of the times in reports.
 var timeNames = map[string]string{
 	string(recordedKey): "recorded time", string(elapsedKey): "elapsed time",
 	string(announcedKey): "time of the last expiry events",
 }
 
-// metaKeys are the keys of the meta bucket that a rebuild copies.
+// metaKeys lists the keys in the meta bucket that a rebuild copies.
 var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identityKey}
 
-// buckets are the buckets that every store has, in addition to meta.
+// buckets lists the buckets that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,
 	requestsBucket, requestedBucket}
 
@@ -84,7 +85,7 @@ func createSchema(tx *bbolt.Tx) error {
 		putTransaction(tx))
 }
 
-// putIdentity gives a store a random identity, by which it recognizes its journal.
+// putIdentity gives a store a random identity, which ties the usage journal to the store.
 func putIdentity(meta *bbolt.Bucket) error {
 	identity := make([]byte, identityLength)
 	_, _ = rand.Read(identity) // never fails

@@ -16,11 +16,11 @@ type sink struct {
 const (
 	// sinkLimit is the maximum number of entries per transaction.
 	sinkLimit = 50_000
-	// sinkFill is the fill percentage of pages. The rest is for entries added later.
+	// sinkFill is the page fill percentage. The remaining space is for entries added later.
 	sinkFill = 0.9
 )
 
-// bucket returns a bucket in the current transaction, and begins one if necessary.
+// bucket returns a bucket in the current transaction. It begins a transaction if necessary.
 func (s *sink) bucket(name []byte) (*bbolt.Bucket, error) {
 	if s.tx == nil {
 		tx, err := s.db.Begin(true)

@@ -29,7 +29,7 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 }
 
 // flushState returns the flush state. If its record is damaged, it returns the zero
-// FlushState, with which no journal is replayed.
+// FlushState, which prevents any journal from being replayed.
 func flushState(tx *bbolt.Tx) (state tokenstore.FlushState) {
 	if bucket := tx.Bucket(flushBucket); bucket != nil {
 		state, _ = tokenstore.DecodeFlushState(stateKey, bucket.Get(stateKey))
@@ -87,7 +87,7 @@ func decodeTime(value []byte) (time.Time, error) {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), nil
 }
 
-// optionalTime decodes a time, or returns zero if value is nil.
+// optionalTime decodes a time. It returns the zero time if value is nil.
 func optionalTime(value []byte) (time.Time, error) {
 	if value == nil {
 		return time.Time{}, nil

@@ -11,9 +11,10 @@ import (
 // sysCall is a system call logged by strace with straceOptions.
 type sysCall struct {
 	name string
-	// path is the path of the file descriptor in the first argument, or empty.
+	// path is the file that the descriptor in the first argument refers to, or empty if there
+	// is none.
 	path string
-	// data, size and offset are the arguments of calls that write.
+	// data, size and offset are the arguments of write calls.
 	data         []byte
 	size, offset int64
 	failed       bool
@@ -23,7 +24,7 @@ type sysCall struct {
 // straceOptions makes strace log all written bytes in hexadecimal.
 var straceOptions = []string{"-f", "-qq", "--seccomp-bpf", "-y", "-xx", "-s", "1048576"}
 
-// readStrace reads a log of strace.
+// readStrace reads a log written by strace.
 func readStrace(name string) (calls []sysCall, err error) {
 	content, err := os.ReadFile(name)
 	if err != nil {
@@ -58,8 +59,8 @@ func readStrace(name string) (calls []sysCall, err error) {
 	return calls, nil
 }
 
-// straceFile returns the path of the file descriptor in the first argument, or "" if there is
-// none.
+// straceFile returns the file that the descriptor in the first argument refers to, or "" if
+// there is none.
 func straceFile(arguments string) string {
 	number, rest, _ := strings.Cut(arguments, "<")
 	path, _, found := strings.Cut(rest, ">")
@@ -69,7 +70,7 @@ func straceFile(arguments string) string {
 	return string(unhex(path))
 }
 
-// setWritten sets data, size and offset from the arguments of a call.
+// setWritten sets data, size and offset from a call's arguments.
 func (c *sysCall) setWritten(arguments string) (err error) {
 	last := arguments[strings.LastIndex(arguments, ", ")+1:]
 	switch c.name {
@@ -86,7 +87,7 @@ func (c *sysCall) setWritten(arguments string) (err error) {
 	return err
 }
 
-// unhex decodes bytes written as \x and two digits each.
+// unhex decodes bytes that are each written as \x followed by two digits.
 func unhex(text string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(text, `\x`, ""))
 	if err != nil {

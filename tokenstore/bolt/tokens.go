@@ -51,15 +51,15 @@ func entryID(entry []byte) (id token.ID, err error) {
 	return id, nil
 }
 
-// lostRecord is the record of a token that a rebuild could not copy.
+// lostRecord is stored for a token that a rebuild couldn't copy.
 var lostRecord = []byte{0}
 
-// errLost is the error for a token whose record is lostRecord.
+// errLost is returned for a token whose record is lostRecord.
 var errLost = fmt.Errorf("%w: it was lost when the token store was rebuilt; delete it, or restore a backup",
 	token.ErrDamaged)
 
-// readToken returns a token after checking that its record is current: the entry of the
-// token's digest must contain the checksum of the record.
+// readToken returns a token after checking that its record is current: the token's digest
+// entry must contain the record's checksum.
 func readToken(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 	record := tx.Bucket(tokensBucket).Get(id[:])
 	if record == nil {
@@ -78,8 +78,8 @@ func readToken(tx *bbolt.Tx, id token.ID) (*token.Token, error) {
 	return tok, nil
 }
 
-// apply makes one change. It returns an error only for failures of the file, and sets p.err if
-// the change is refused.
+// apply makes one change. It returns an error only if reading or writing the file fails, and
+// sets p.err if the change is refused.
 func apply(tx *bbolt.Tx, p *pending) error {
 	p.token, p.err, p.damaged = nil, nil, false
 	old, err := readToken(tx, p.id)
@@ -164,11 +164,11 @@ func remove(tx *bbolt.Tx, old *token.Token, withUsage bool, now time.Time) error
 	return err
 }
 
-// removeDamaged deletes a token whose record can't be read. To find its index entries it scans
-// the indexes, which takes a tenth of a second for a million tokens.
+// removeDamaged deletes a token whose record can't be read. To find the token's index entries,
+// it scans the indexes, which takes a tenth of a second for a million tokens.
 //
-// It stores the token's secrets as ended: the token may have been imported, and Mollymawk
-// would still accept them.
+// It also stores the token's secrets as ended, because the token may have been imported, and
+// Mollymawk would still accept its secrets.
 func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 	err := errors.Join(tx.Bucket(tokensBucket).Delete(id[:]), removeUsage(tx, id))
 	for _, index := range []struct {

@@ -29,7 +29,7 @@ func TestNoSecretInFile(t *testing.T) {
 	check(t, err)
 	text := secret.Reveal()
 	if !bytes.Contains(raw, []byte(text[4:16])) {
-		t.Error("the ID isn't in the file, so the test is void")
+		t.Error("the ID isn't in the file, so the test checks nothing")
 	}
 	for i := 17; i+8 <= len(text); i++ {
 		if bytes.Contains(raw, []byte(text[i:i+8])) {
@@ -38,9 +38,9 @@ func TestNoSecretInFile(t *testing.T) {
 	}
 }
 
-// TestOutdatedRecord makes bbolt read an outdated page of tokens, as a flipped bit in a page
-// number would: its records are valid, but a revoked token is active and a deleted token
-// exists.
+// TestOutdatedRecord makes bbolt read an outdated page of tokens, as it would after a bit flip
+// in a page number. The page's records are valid, but a revoked token is active and a deleted
+// token exists.
 func TestOutdatedRecord(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -70,23 +70,23 @@ func TestOutdatedRecord(t *testing.T) {
 		testToken
 		want error
 	}{
-		// The bucket digests is current and no longer has the old secrets of the deleted and
-		// the rotated token.
+		// The digests bucket is current, so it no longer contains the deleted token's secret
+		// or the rotated token's old secret.
 		"revoked": {revoked, token.ErrDamaged}, "deleted": {deleted, tokenstore.ErrNotFound},
 		"rotated": {rotated, tokenstore.ErrNotFound}, "unchanged": {same, nil},
 	} {
 		if _, err := s.Authenticate(c.credential, testTime); !errors.Is(err, c.want) {
-			t.Errorf("%s: Authenticate: %v", name, err)
+			t.Errorf("%s: Authenticate: got err %v", name, err)
 		}
 		if name == "unchanged" {
 			continue
 		}
 		if _, err := b.Token(c.ID); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s: Token: %v", name, err)
+			t.Errorf("%s: Token: got err %v", name, err)
 		}
 		// An edit would make the outdated state permanent.
 		if err := change(b, c.ID, func(token *token.Token) { token.Name = "x" }); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s: Apply: %v", name, err)
+			t.Errorf("%s: Apply: got err %v", name, err)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestSharedCommit(t *testing.T) {
 				}, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: id}}, nil
 			})
 			if want := map[bool]error{true: errNo}[i%5 == 3]; err != want {
-				t.Errorf("change %d: %v", i, err)
+				t.Errorf("change %d: got err %v", i, err)
 			}
 		})
 	}
@@ -143,7 +143,8 @@ func TestSharedCommit(t *testing.T) {
 	close(resume)
 	changes.Wait()
 	if first, second := <-commits, <-commits; first != 1 || second != 20 || len(commits) > 0 {
-		t.Errorf("commits of %d and %d changes and %d more commits, want 1, 20 and none", first, second, len(commits))
+		t.Errorf("got commits of %d and %d changes and %d more commits, want 1, 20 and none", first, second,
+			len(commits))
 	}
 	checkConsistent(t, b)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Usage implements tokenstore.Backend. It costs one lookup per day.
+// Usage implements tokenstore.Backend. It takes one lookup per day.
 func (b *Backend) Usage(id token.ID, first, last tokenstore.Day) (usage tokenstore.Usage, state tokenstore.FlushState,
 	err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
@@ -51,7 +51,7 @@ func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState,
 	})
 }
 
-// addUsage adds to the usage of a token, if the token exists.
+// addUsage adds to a token's usage if the token exists.
 func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
 	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
 		return nil
@@ -66,8 +66,8 @@ func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
 	return tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage))
 }
 
-// The key of a day record is the day and the token's ID. Records that are deleted at the same
-// time are therefore adjacent, as are those that are written at the same time.
+// A day record's key consists of the day and the token's ID. Records that are written or
+// deleted at the same time are therefore adjacent.
 const dayKeyLength = 4 + len(token.ID{})
 
 // dayKey returns the key of a day record. Keys sort by day, including days before 1970.
@@ -80,7 +80,7 @@ func keyDay(key []byte) tokenstore.Day {
 	return tokenstore.Day(binary.BigEndian.Uint32(key) ^ 1<<31)
 }
 
-// addDay adds to the record of a past day.
+// addDay adds to a past day's record.
 func addDay(tx *bbolt.Tx, id token.ID, day tokenstore.DayUsage) error {
 	if saved, ok := savedDay(tx, id, day.Day); ok { // a damaged record is replaced
 		day = saved.Plus(day)
@@ -89,7 +89,7 @@ func addDay(tx *bbolt.Tx, id token.ID, day tokenstore.DayUsage) error {
 	return tx.Bucket(daysBucket).Put(key, tokenstore.EncodeDay(key, day))
 }
 
-// savedDay returns the record of a past day, unless it is missing or damaged.
+// savedDay returns a past day's record, unless it is missing or damaged.
 func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsage, bool) {
 	key := dayKey(day, id)
 	record := tx.Bucket(daysBucket).Get(key)
@@ -111,8 +111,7 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	return tx.Bucket(usageBucket).Delete(id[:])
 }
 
-// removeDays deletes a token's day records. It costs two lookups for each day that has
-// records.
+// removeDays deletes a token's day records. It takes two lookups per day that has records.
 func removeDays(days *bbolt.Bucket, id token.ID) error {
 	var keys [][]byte
 	cursor := days.Cursor()

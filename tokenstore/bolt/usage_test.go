@@ -24,13 +24,13 @@ func usedOn(day tokenstore.Day, n uint64) tokenstore.DayUsage {
 	return tokenstore.DayUsage{Day: day, Points: []tokenstore.Point{point(3, n), point(20, 2*n)}}
 }
 
-// save adds to the usage of tokens.
+// save adds to tokens' usage.
 func save(t testing.TB, b *Backend, usages map[token.ID]tokenstore.Usage) {
 	t.Helper()
 	check(t, b.SaveUsage(testTime, tokenstore.FlushState{Flush: 7}, maps.All(usages)))
 }
 
-// days returns a token's days from the bucket days.
+// days returns a token's days from the days bucket.
 func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 	t.Helper()
 	check(t, b.view(func(tx *bbolt.Tx) error {
@@ -44,7 +44,8 @@ func days(t testing.TB, b *Backend, id token.ID) (found []tokenstore.DayUsage) {
 	return found
 }
 
-// TestCheckDays verifies that Check reports a damaged day record and one without a token.
+// TestCheckDays verifies that Check reports a damaged day record and a day record without a
+// token.
 func TestCheckDays(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -64,7 +65,7 @@ func TestCheckDays(t *testing.T) {
 		return days.Put(dayKey(today-1, tok.ID), record)
 	}))
 	if got := days(t, b, tok.ID); len(got) != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("got days %+v, want 1 day", got)
 	}
 	check(t, s.Close())
 	report, err := Check(b.path)
@@ -75,6 +76,6 @@ func TestCheckDays(t *testing.T) {
 		"a day's usage record belongs to a token that doesn't exist",
 	}
 	if len(report.Problems) != 2 || report.Problems[1] != want[1] || report.Problems[0][:40] != want[0][:40] {
-		t.Errorf("%q, want %q", report.Problems, want)
+		t.Errorf("got problems %q, want %q", report.Problems, want)
 	}
 }

@@ -1,21 +1,22 @@
 // Package boltfile reads bbolt files without opening them with bbolt.
 //
-// bbolt trusts the file it opens: a wrong page number or length crashes the process, or makes
+// bbolt trusts the file it opens: a wrong page number or length can crash the process or make
 // bbolt return data from the wrong page, and the next write spreads the damage. [Read] checks
 // the two meta pages. [File.Verify] checks every page, and returns a [Structure] that gives
-// access to the readable parts of a damaged file. The package never writes, locks or maps the
-// file. Whatever the file contains, it doesn't panic or loop.
+// access to the readable parts of a damaged file. The package never locks or maps the file,
+// and writes to it only in [Meta.Rewrite]. Reading never panics or loops, whatever the file
+// contains.
 //
 // # Format
 //
 // A file consists of pages of equal size, a power of two. The first two are meta pages. The
-// one with the higher transaction number is current; it has the page numbers of the root
+// one with the higher transaction number is current; it contains the page numbers of the root
 // bucket and of the list of free pages. A bucket is a tree of branch and leaf pages, with all
 // leaf pages at the same level. The entries of the root bucket are the other buckets. A small
 // bucket has no pages of its own: its only leaf page is inside its entry. Numbers are in the
 // machine's byte order.
 //
-// bbolt has no checksums of keys and values, so this package can't check their content.
+// bbolt doesn't checksum keys and values, so this package can't verify them.
 package boltfile
 
 import (
@@ -27,11 +28,11 @@ import (
 )
 
 var (
-	// ErrEmpty is the error for a file of 0 bytes.
+	// ErrEmpty is returned for an empty file.
 	ErrEmpty = errors.New("empty")
-	// ErrNotBolt is the error for a file that bbolt did not write.
+	// ErrNotBolt is returned for a file that bbolt didn't write.
 	ErrNotBolt = errors.New("not a bbolt file")
-	// ErrDamaged is wrapped by the errors that describe damage.
+	// ErrDamaged is wrapped by errors that describe damage.
 	ErrDamaged = errors.New("damaged")
 )
 
@@ -39,18 +40,18 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
 }
 
-// File is a bbolt file whose meta pages are valid.
+// File is a bbolt file with valid meta pages.
 type File struct {
 	pages pages
-	// root has the readable pages of the root bucket.
+	// root holds the root bucket's readable pages.
 	root    []page
 	rootErr error
 	free    freelist
 	freeErr error
 }
 
-// Read reads a file of size bytes. No process may be writing to it. Read returns one of the
-// package's errors unless both meta pages are valid.
+// Read reads a bbolt file of size bytes, which no process may be writing to. It returns one of
+// the package's errors unless both meta pages are valid.
 func Read(r io.ReaderAt, size int64) (*File, error) {
 	meta, err := readMetas(r).newest(size)
 	if err != nil {
@@ -59,9 +60,9 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 	return read(r, meta), nil
 }
 
-// ReadDamaged is like [Read], but requires only one valid meta page and accepts a truncated
-// file. In these cases the last transaction may be missing, and missing is the error that Read
-// would return.
+// ReadDamaged is like [Read] but requires only one valid meta page and accepts a truncated
+// file. If Read would fail, the last transaction may be missing, and missing is the error from
+// Read.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)
@@ -74,8 +75,8 @@ func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	return read(r, meta), missing, nil
 }
 
-// ReadShared is like [Read], for a file that another process may be writing to. It retries up
-// to four times if a commit interferes. It also returns errors of [os.File.Stat].
+// ReadShared is like [Read], but another process may be writing to the file. It retries up to
+// four times if a commit interferes. It also returns errors from [os.File.Stat].
 func ReadShared(file *os.File) (*File, error) {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
@@ -161,7 +162,7 @@ func (f *File) bucket(name []byte) (entry []byte, ok bool) {
 	return nil, false
 }
 
-// find returns the entry of a key in a leaf page. The page may be damaged.
+// find returns a key's entry in a leaf page, which may be damaged.
 func find(content, key []byte) (element, bool) {
 	elements, _ := leafElements(content, 0)
 	for _, e := range elements {

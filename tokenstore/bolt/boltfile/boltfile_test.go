@@ -51,8 +51,7 @@ func makeFile(t testing.TB, options bbolt.Options, fill ...func(*bbolt.Tx) error
 	return raw
 }
 
-// bucket returns a function that creates a bucket with the given number of entries of 100
-// bytes.
+// bucket returns a function that creates a bucket with the given number of 100-byte entries.
 func bucket(name string, entries int) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(name))
@@ -71,7 +70,7 @@ func read(raw []byte) (*boltfile.File, error) {
 	return boltfile.Read(bytes.NewReader(raw), int64(len(raw)))
 }
 
-// verify returns err, or else the first fault of f, or nil.
+// verify returns err if it is not nil, and otherwise f's first fault, if any.
 func verify(f *boltfile.File, err error) error {
 	if err != nil {
 		return err
@@ -89,7 +88,7 @@ func TestBuckets(t *testing.T) {
 	check(t, verify(f, err))
 	for name, want := range map[string]bool{"large": true, "small": true, "gone": false, "": false} {
 		if f.HasBucket([]byte(name)) != want {
-			t.Errorf("HasBucket(%q) = %v", name, !want)
+			t.Errorf("HasBucket(%q) returned %v", name, !want)
 		}
 	}
 	for _, c := range []struct {
@@ -102,13 +101,13 @@ func TestBuckets(t *testing.T) {
 		{"gone", "key 0000", nil},
 	} {
 		if got := f.Get([]byte(c.bucket), []byte(c.key)); !bytes.Equal(got, c.want) {
-			t.Errorf("%s, %s: %q", c.bucket, c.key, got)
+			t.Errorf("Get(%s, %s): got %q", c.bucket, c.key, got)
 		}
 	}
 }
 
-// TestRootOfSeveralPages verifies that a root with several pages is read. Small buckets are
-// stored inside the root, and together they can outgrow its page.
+// TestRootOfSeveralPages verifies that a root with several pages can be read. Small buckets
+// are stored inside the root and may not fit into a single page.
 func TestRootOfSeveralPages(t *testing.T) {
 	t.Parallel()
 	small := func(n int) (fill []func(*bbolt.Tx) error) {
@@ -121,20 +120,20 @@ func TestRootOfSeveralPages(t *testing.T) {
 	check(t, verify(f, err))
 	for i := range 50 {
 		if name := fmt.Appendf(nil, "bucket %d", i); !f.HasBucket(name) || f.Get(name, []byte("key 0000")) == nil {
-			t.Errorf("%s not found", name)
+			t.Errorf("bucket %s was not found", name)
 		}
 	}
 	f, err = read(makeFile(t, bbolt.Options{}, small(1000)...))
 	check(t, err)
 	if err := f.Err(); !errors.Is(err, boltfile.ErrDamaged) {
-		t.Errorf("1000 buckets: %v", err)
+		t.Errorf("file with 1000 buckets: %v", err)
 	}
 }
 
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	whole := makeFile(t, bbolt.Options{}, bucket("large", 200), bucket("freed", 200), remove("freed"))
-	// newer is the offset of the current meta page, and older that of the other one.
+	// newer is the current meta page's offset, and older is the other meta page's offset.
 	newer, older := 0, pageSize
 	if whole[pageSize+metaTransactions] > whole[metaTransactions] {
 		newer, older = older, newer
@@ -174,13 +173,13 @@ func TestErrors(t *testing.T) {
 				err = f.Err()
 			}
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
-				t.Errorf("got %v, want %v: %s", err, c.want, c.text)
+				t.Errorf("got err %v, want %v: %s", err, c.want, c.text)
 			}
 		})
 	}
 }
 
-// TestWrongBranches makes each branch of a tree refer to every other page.
+// TestWrongBranches makes each branch in a tree refer to every other page in turn.
 func TestWrongBranches(t *testing.T) {
 	t.Parallel()
 	raw := makeFile(t, bbolt.Options{}, bucket("large", 500), bucket("other", 500), remove("other"),
@@ -212,7 +211,7 @@ func TestWrongBranches(t *testing.T) {
 		copy(raw[target:], original[:])
 		// A free page may look like a branch page; its content is irrelevant.
 		if refused != 0 && refused != tried {
-			t.Errorf("page %d: detected %d of %d wrong page numbers", page/pageSize, refused, tried)
+			t.Errorf("page %d: only %d of %d wrong page numbers were detected", page/pageSize, refused, tried)
 		}
 		if refused > 0 {
 			branches++
@@ -223,8 +222,9 @@ func TestWrongBranches(t *testing.T) {
 	}
 }
 
-// TestBitFlips flips each bit of a file. Reading the file must not panic, and bbolt must be
-// able to open it if no damage is found; the test tries one in 200 of these files.
+// TestBitFlips flips each bit of a file. Reading the file must not panic. If no damage is
+// found, bbolt must be able to open the file; the test tries this with one in 200 of these
+// files.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
 	raw := makeFile(t, bbolt.Options{}, bucket("small", 1), bucket("large", 20), bucket("freed", 20), remove("freed"))
@@ -264,7 +264,7 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// TestReadShared reads a file during continuous writes.
+// TestReadShared reads a file while it is being written continuously.
 func TestReadShared(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "test.db")
@@ -284,7 +284,7 @@ func TestReadShared(t *testing.T) {
 	}()
 	for {
 		if f, err := boltfile.ReadShared(file); err != nil || !f.HasBucket([]byte("large")) {
-			t.Errorf("%v", err)
+			t.Errorf("reading during writes: %v", err)
 		}
 		select {
 		case err := <-done:

@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// These are the constants of version 2 of the format. After the header that every page has, a
-// meta page has a magic number, version, page size and flags of 4 bytes each, the root bucket
-// of 16 bytes, and the page of the free list, the number of pages, the transaction and a
-// checksum of 8 bytes each.
+// These constants belong to version 2 of the format. After the header common to all pages, a
+// meta page contains a magic number, version, page size and flags (4 bytes each), the root
+// bucket (16 bytes), and the free list's page number, the number of pages, the transaction and
+// a checksum (8 bytes each).
 const (
 	metaLength = 64
 
@@ -22,7 +22,7 @@ const (
 
 var byteOrder = binary.NativeEndian
 
-// metas has the two meta pages, or zero values for those that were not found.
+// metas holds the two meta pages. A page that wasn't found is the zero value.
 type metas struct {
 	pageSize int64
 	pages    [2]metaPage
@@ -30,7 +30,7 @@ type metas struct {
 
 // metaPage is the content of a meta page.
 type metaPage struct {
-	// magic is set if the magic number is correct, valid if the whole page is.
+	// magic is set if the magic number is correct, and valid is set if the whole page is.
 	magic, valid bool
 
 	pageSize    int64
@@ -40,8 +40,8 @@ type metaPage struct {
 	transaction uint64
 }
 
-// readMetas finds the meta pages as bbolt does: it takes the page size from the first one, or
-// else searches for the second one at all possible offsets.
+// readMetas finds the meta pages as bbolt does: it reads the page size from the first page or,
+// if that page is invalid, searches for the second page at all possible offsets.
 func readMetas(r io.ReaderAt) metas {
 	var m metas
 	m.pages[0] = readMeta(r, 0)
@@ -84,9 +84,9 @@ func readMeta(r io.ReaderAt, offset int64) metaPage {
 }
 
 // newest returns the current meta page, or an error if either of the two is invalid. bbolt
-// accepts one valid page, but if the newer one is damaged, it thereby reverts a transaction,
-// and deleted records reappear. An interrupted commit leaves both pages valid because disks
-// write a sector completely or not at all.
+// accepts a file with one valid page. If the damaged page is the newer one, this reverts a
+// transaction, and deleted records reappear. An interrupted commit leaves both pages valid
+// because disks write a sector completely or not at all.
 func (m metas) newest(size int64) (metaPage, error) {
 	first, second := m.pages[0], m.pages[1]
 	switch {
@@ -127,14 +127,14 @@ func (m metas) best(size int64) (metaPage, error) {
 	return best, nil
 }
 
-// Meta is a current meta page. Two values are equal if their contents are.
+// Meta is a file's current meta page. Pages with the same content compare equal.
 type Meta struct {
 	page   metaPage
 	number int64
 }
 
 // ReadMeta reads the current meta page. It returns one of the package's errors unless both
-// meta pages are valid and size is at least the size that they require.
+// meta pages are valid and size is large enough for the pages in use.
 func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
 	metas := readMetas(r)
 	newest, err := metas.newest(size)
@@ -151,11 +151,11 @@ func ReadMeta(r io.ReaderAt, size int64) (Meta, error) {
 // Transaction returns the number of the transaction that wrote the page.
 func (m Meta) Transaction() uint64 { return m.page.transaction }
 
-// Size returns the number of bytes of the file that are in use.
+// Size returns how many bytes of the file are in use.
 func (m Meta) Size() int64 { return int64(m.page.pages) * m.page.pageSize }
 
-// Rewrite rewrites the unchanged meta page, so that the next sync writes it to disk. After a
-// failed sync, the system may treat a page as written that is in its cache only.
+// Rewrite rewrites the meta page unchanged, so the next sync writes it to disk. After a failed
+// sync, the operating system may consider a page written even though it is only in the cache.
 func (m Meta) Rewrite(file interface {
 	io.ReaderAt
 	io.WriterAt

@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
-// history returns the content of a file after each of several transactions. Each transaction
-// writes its number to an entry in both of two buckets.
+// history returns a file's content after each of several transactions. Each transaction writes
+// its number to an entry in each of two buckets.
 func history(t *testing.T) (images [][]byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "test.db")
@@ -28,7 +28,7 @@ func history(t *testing.T) (images [][]byte) {
 			for _, name := range []string{"first", "second"} {
 				b := tx.Bucket([]byte(name))
 				err = errors.Join(err, b.Put([]byte("key 0050"), value))
-				for k := range i * 5 % 7 { // makes the use of pages change
+				for k := range i * 5 % 7 { // changes how pages are used
 					err = errors.Join(err, b.Put(fmt.Appendf(nil, "key %04d", 15*k), value))
 				}
 			}
@@ -42,9 +42,9 @@ func history(t *testing.T) (images [][]byte) {
 	return images
 }
 
-// outdated calls try with images in which one page, whose number numberOf returns, has an
-// earlier content of the same kind, as if a write had been lost. transaction is the number of
-// the image's last transaction.
+// outdated calls try with images in which the page returned by numberOf has earlier content of
+// the same kind, as if a write had been lost. transaction is the number of the image's last
+// transaction.
 func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, transaction []byte)) {
 	t.Helper()
 	tried := 0
@@ -55,7 +55,7 @@ func outdated(t *testing.T, numberOf func(raw []byte) uint64, try func(raw, tran
 			page := images[last][number*pageSize:][:pageSize]
 			for i := range last {
 				if int(number+1)*pageSize > len(images[i]) {
-					continue // the file was shorter then
+					continue // the file was shorter at the time
 				}
 				earlier := images[i][number*pageSize:][:pageSize]
 				if bytes.Equal(earlier, page) || !bytes.Equal(earlier[:10], page[:10]) {
@@ -83,12 +83,12 @@ func value(t *testing.T, s *boltfile.Structure, name string) []byte {
 			return bytes.Clone(value)
 		}
 	}
-	t.Fatalf("%s: no entry, %v", name, err)
+	t.Fatalf("%s: no entry found, err %v", name, err)
 	return nil
 }
 
-// newestMeta returns the numbers of the root page, the page of the list of free pages, and the
-// last transaction, the latter encoded as in the entries.
+// newestMeta returns the page numbers of the root and of the list of free pages, and the
+// number of the last transaction, encoded as in the entries.
 func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	at := 0
 	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(
@@ -99,8 +99,8 @@ func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	return binary.NativeEndian.Uint64(raw[at+metaRoot:]), binary.NativeEndian.Uint64(raw[at+metaFreelist:]), transaction
 }
 
-// TestOutdatedFreelist verifies that with a current root page, an outdated list of free pages
-// doesn't affect the buckets: they have the values of the last transaction.
+// TestOutdatedFreelist verifies that an outdated list of free pages doesn't affect the buckets
+// if the root page is current: they have the last transaction's values.
 func TestOutdatedFreelist(t *testing.T) {
 	t.Parallel()
 	freelist := func(raw []byte) uint64 {
@@ -122,8 +122,8 @@ func TestOutdatedFreelist(t *testing.T) {
 	})
 }
 
-// TestOutdatedRoot verifies that the pages that an outdated root page refers to are ignored,
-// and that the entries of the last transaction are salvaged.
+// TestOutdatedRoot verifies that pages referenced by an outdated root page are ignored and
+// that the last transaction's entries are salvaged.
 func TestOutdatedRoot(t *testing.T) {
 	t.Parallel()
 	root := func(raw []byte) uint64 {
@@ -135,7 +135,7 @@ func TestOutdatedRoot(t *testing.T) {
 		check(t, err)
 		s := f.Verify(boltfile.RootOutdated)
 		if s.Sound() || s.BucketSound("first") || s.BucketSound("second") {
-			t.Error("the structure or a bucket is reported as sound")
+			t.Error("the structure or a bucket was reported as sound")
 		}
 		if got := salvaged(s); len(got) != 1 || !got[string(want)] {
 			t.Errorf("salvaged %v, want %q", got, want)
@@ -143,7 +143,7 @@ func TestOutdatedRoot(t *testing.T) {
 	})
 }
 
-// salvaged returns all salvaged values of the entry that each transaction of history changes.
+// salvaged returns all salvaged values for the entry that each transaction of history changes.
 func salvaged(s *boltfile.Structure) map[string]bool {
 	values := make(map[string]bool)
 	for key, value := range s.Salvage() {

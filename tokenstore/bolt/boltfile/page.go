@@ -6,13 +6,14 @@ import (
 )
 
 // A page starts with its number (8 bytes), flags (2), the number of elements (2) and the
-// number of overflow pages (4). The elements follow, of 16 bytes each, and then the keys and
-// values that they point to.
+// number of overflow pages (4). Next come the elements, 16 bytes each, and the keys and values
+// that they point to.
 const (
 	headerLength  = 16
 	elementLength = 16
-	// bucketLength is the length of a bucket's header in its entry: the number of its root
-	// page, or 0 if the bucket is inside the entry, and a sequence number.
+	// bucketLength is the length of the bucket header in an entry. The header contains the
+	// number of the bucket's root page, or 0 if the bucket is stored inside the entry, and a
+	// sequence number.
 	bucketLength = 16
 
 	branchFlag   = 0x01
@@ -20,12 +21,12 @@ const (
 	freelistFlag = 0x10
 	bucketFlag   = 0x01
 
-	// noFreelist is the page number of the free list in a file without one.
+	// noFreelist replaces the free list's page number in a file without a free list.
 	noFreelist = 1<<64 - 1
-	// maxRootPages is the maximum number of pages of the root bucket.
+	// maxRootPages is the maximum number of pages in the root bucket.
 	maxRootPages = 64
-	// maxDepth exceeds the number of levels of any tree, as each page has at least two pages
-	// below it.
+	// maxDepth is greater than any tree's depth, because each branch page has at least two
+	// pages below it.
 	maxDepth = 64
 )
 
@@ -35,17 +36,17 @@ type page struct {
 	content []byte
 }
 
-// kind returns the flags of a page.
+// kind returns the page's flags.
 func (p page) kind() uint16 { return byteOrder.Uint16(p.content[8:]) }
 
-// pages reads the pages of a file, as bounded by its meta page.
+// pages reads a file's pages, up to the number of pages in its meta page.
 type pages struct {
 	io.ReaderAt
 	meta metaPage
 }
 
-// load reads a page of any kind and checks its number. It uses the memory of buffer if that is
-// large enough.
+// load reads a page of any kind and checks its number. It reuses buffer if that is large
+// enough.
 func (p pages) load(number uint64, buffer []byte) (page, error) {
 	if number < 2 || number >= p.meta.pages {
 		return page{}, damaged("page %d is out of range", number)
@@ -83,9 +84,9 @@ func (p pages) read(number uint64, kind uint16) (page, error) {
 	return found, err
 }
 
-// rootBucket returns all pages of the root bucket. If some can't be read, it returns the
-// others and an error. The root has several pages if the small buckets inside it together
-// outgrow a page.
+// rootBucket returns the root bucket's pages. If some can't be read, it returns the rest and
+// an error. The root has several pages if the small buckets stored inside it don't fit into
+// one.
 func (p pages) rootBucket() (all []page, err error) {
 	for level := []uint64{p.meta.root}; len(level) > 0; {
 		var next []uint64
@@ -124,11 +125,11 @@ func (p pages) rootBucket() (all []page, err error) {
 
 // freelist is the list of free pages.
 type freelist struct {
-	page page // the page that the list is on
+	page page // the page that contains the list
 	free []uint64
 }
 
-// freelist reads the list of free pages. bbolt trusts this list: it overwrites every page on
+// freelist reads the list of free pages. bbolt trusts this list and may overwrite any page on
 // it. If there is no list, bbolt reads the whole file in a goroutine whose panics can't be
 // recovered.
 func (p pages) freelist() (freelist, error) {
@@ -141,7 +142,7 @@ func (p pages) freelist() (freelist, error) {
 	}
 	numbers := list.content[headerLength:]
 	count := uint64(byteOrder.Uint16(list.content[10:]))
-	if count == 1<<16-1 { // the count is too large for the header and is the first number
+	if count == 1<<16-1 { // the count doesn't fit into the header, so it is the first number
 		count, numbers = byteOrder.Uint64(numbers), numbers[8:]
 	}
 	if count > uint64(len(numbers)/8) {
@@ -166,8 +167,8 @@ type element struct {
 	key, value []byte
 }
 
-// leafElements returns the entries of a leaf page that don't extend beyond it. sound reports
-// whether bbolt could have written the page, with these flags in all entries.
+// leafElements returns a leaf page's entries, except those that extend beyond the page. sound
+// reports whether bbolt could have written the page with these flags in every entry.
 func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != leafFlag {
 		return nil, false
@@ -189,7 +190,7 @@ func leafElements(page []byte, flags uint32) (elements []element, sound bool) {
 	return elements, sound
 }
 
-// leafElement returns an entry of a leaf page. ok is false if the entry extends beyond the
+// leafElement returns an entry from a leaf page. ok is false if the entry extends beyond the
 // page.
 func leafElement(page []byte, i, count int) (e element, ok bool) {
 	start := headerLength + i*elementLength
@@ -209,14 +210,14 @@ func leafElement(page []byte, i, count int) (e element, ok bool) {
 	}, true
 }
 
-// branch is an entry of a branch page: a page and its first key.
+// branch is an entry in a branch page: a page number and that page's first key.
 type branch struct {
 	key  []byte
 	page uint64
 }
 
-// branchElements returns the entries of a branch page that don't extend beyond it. sound
-// reports whether bbolt could have written the page.
+// branchElements returns a branch page's entries, except those that extend beyond the page.
+// sound reports whether bbolt could have written the page.
 func branchElements(page []byte) (branches []branch, sound bool) {
 	if len(page) < headerLength || byteOrder.Uint16(page[8:]) != branchFlag {
 		return nil, false

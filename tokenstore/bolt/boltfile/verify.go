@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Fault is a fault in the structure of a file.
+// Fault is a fault in a file's structure.
 type Fault struct {
 	// Bucket is the affected bucket, or empty for the root bucket and the list of free pages.
 	Bucket string
@@ -25,60 +25,60 @@ func (f Fault) String() string {
 // maxFaults is the maximum number of faults to record. Further faults are only counted.
 const maxFaults = 100
 
-// Structure is the result of [File.Verify]. It returns what can be read of the file.
+// Structure is the result of [File.Verify]. It gives access to the readable parts of the file.
 type Structure struct {
 	file   *File
 	faults []Fault
 	count  int
-	// use has the use of each page.
+	// use records how each page is used.
 	use []pageUse
-	// broken has the buckets whose trees can't be trusted.
+	// broken contains the buckets whose trees can't be trusted.
 	broken map[string]bool
-	// lost is the number of pages that are neither in use nor free: references to them are
-	// missing.
+	// lost is the number of pages that are neither in use nor free because references to them
+	// are missing.
 	lost int
-	// root reports whether the last transaction wrote the root page.
+	// root states whether the last transaction wrote the root page.
 	root RootAge
 	// freeWrong is set if the list of free pages can't be trusted.
 	freeWrong bool
-	// listed has the pages on the list of free pages, and owners the buckets of those of them
-	// that are in use.
+	// listed contains the pages on the list of free pages. owners contains the buckets that
+	// use listed pages, by page number.
 	listed map[uint64]bool
 	owners map[uint64]string
-	// buffers has one page for each level of a tree.
+	// buffers holds one page per tree level.
 	buffers [maxDepth][]byte
 }
 
-// pageUse is the use of a page.
+// pageUse describes how a page is used.
 type pageUse uint8
 
 const (
 	unused pageUse = iota
 	inUse
 	free
-	// disputed pages are in use but also on the list of free pages.
+	// disputed means that the page is in use and also on the list of free pages.
 	disputed
 )
 
-// RootAge states whether a file's root page is current. If a write of a page was lost, the
-// page has its earlier content, and that can be an earlier root page. The caller can detect
-// this if each transaction stores its number in a small bucket.
+// RootAge states whether a file's root page is current. After a lost write, a page still has
+// its earlier content, so the root page can be outdated. The caller can detect this if each
+// transaction stores its number in a small bucket.
 type RootAge int
 
-// Ages of a root page.
+// Possible ages of a root page.
 const (
 	RootUnknown RootAge = iota
 	RootCurrent
 	RootOutdated
 )
 
-// Verify reads every page in use and checks everything that bbolt relies on: the kind of each
-// page, the positions in it, the order of its keys, that its first key is the one in its
-// branch page, and that each page is either used exactly once or free. No process may be
-// writing to the file.
+// Verify reads every page in use and checks everything that bbolt relies on. Each page must
+// have the right kind, valid positions and ordered keys, and its first key must match the key
+// in its branch page. Each page must also be either free or used exactly once. No process may
+// be writing to the file.
 //
-// As each page has one use, Verify detects wrong page numbers. It also doesn't follow cycles,
-// with which bbolt would crash the process with a stack overflow.
+// Because each page may be used only once, Verify detects wrong page numbers and never follows
+// a cycle, which would make bbolt crash the process with a stack overflow.
 func (f *File) Verify(root RootAge) *Structure {
 	s := &Structure{file: f, use: make([]pageUse, f.pages.meta.pages), broken: make(map[string]bool), root: root,
 		listed: make(map[uint64]bool), owners: make(map[uint64]string)}
@@ -107,10 +107,10 @@ func (f *File) Verify(root RootAge) *Structure {
 	return s
 }
 
-// verifyFree compares the list of free pages with the pages in use. If a page is both, either
-// the list is outdated, or a page that refers to pages freed since. If the root page is
-// current, an outdated page affects only one bucket; if several are affected, the list must be
-// outdated.
+// verifyFree compares the list of free pages with the pages in use. If a page is both free and
+// in use, either the list is outdated, or another page is outdated and refers to pages that
+// have since been freed. If the root page is current, an outdated page affects only one
+// bucket; if several buckets are affected, the list must be outdated.
 func (s *Structure) verifyFree() {
 	f := s.file
 	if f.freeErr != nil {
@@ -146,18 +146,18 @@ func (s *Structure) verifyFree() {
 	}
 }
 
-// Sound reports whether the structure of the whole file has no faults.
+// Sound reports whether the file's structure has no faults.
 func (s *Structure) Sound() bool { return s.count == 0 }
 
-// Faults returns up to 100 faults of the file, and the number of further faults.
+// Faults returns up to 100 of the file's faults, and the number of further faults.
 func (s *Structure) Faults() (faults []Fault, more int) { return s.faults, s.count - len(s.faults) }
 
 // File returns the file.
 func (s *Structure) File() *File { return s.file }
 
 // BucketSound reports whether a bucket is completely readable and current. Unless the root
-// page is known to be current, no bucket is sound if there are unreferenced pages: an outdated
-// root page refers to other pages, which may look sound.
+// page is known to be current, unreferenced pages make every bucket unsound: the root page may
+// be outdated and refer to old pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
 	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) &&
 		!s.broken[name]
@@ -175,8 +175,8 @@ func (s *Structure) fault(bucket string, err error) {
 // length returns the number of pages that p occupies.
 func (f *File) length(p page) uint64 { return uint64(len(p.content)) / uint64(f.pages.meta.pageSize) }
 
-// mark marks pages as in use. It returns false, after adding a fault, if one is already in
-// use.
+// mark marks pages as in use. If one of them is already in use, mark adds a fault and returns
+// false.
 func (s *Structure) mark(bucket string, number, length uint64) bool {
 	for n := number; n < number+length; n++ {
 		if s.use[n] != unused {
@@ -203,9 +203,9 @@ func (s *Structure) unreached() (n int) {
 	return n
 }
 
-// verifyBuckets verifies the buckets in a leaf page of the root.
+// verifyBuckets verifies the buckets listed in one of the root's leaf pages.
 func (s *Structure) verifyBuckets(leaf page) {
-	elements, _ := leafElements(leaf.content, bucketFlag) // rootErr has the faults of the page
+	elements, _ := leafElements(leaf.content, bucketFlag) // rootErr already covers the page's faults
 	for _, e := range elements {
 		name := string(e.key)
 		if e.flags != bucketFlag || len(e.value) < bucketLength {
@@ -221,7 +221,7 @@ func (s *Structure) verifyBuckets(leaf page) {
 }
 
 // verifyTree verifies a page of a bucket and all pages below it. Unless the page is the
-// bucket's root, its first key must be first. All keys must be less than end, unless end is
+// bucket's root, its first key must equal first. All keys must be less than end, unless end is
 // nil. verifyTree returns the number of levels below the page, or -1 if unknown.
 func (s *Structure) verifyTree(bucket string, number uint64, first, end []byte, root bool, depth int) (levels int) {
 	if depth == maxDepth {
@@ -304,8 +304,8 @@ func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root 
 	return levels + 1
 }
 
-// Entries yields the entries of a sound bucket in key order. Keys and values are valid until
-// the next entry is yielded. If a page can no longer be read, Entries stops and sets *err.
+// Entries yields a sound bucket's entries in key order. Keys and values are valid until the
+// next entry is yielded. If a page can no longer be read, Entries stops and sets *err.
 func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		entry, ok := s.file.bucket([]byte(bucket))
@@ -325,7 +325,7 @@ func (s *Structure) Entries(bucket string, err *error) iter.Seq2[[]byte, []byte]
 	}
 }
 
-// walk yields the entries of a page and of the pages below it.
+// walk yields the entries in a page and in the pages below it.
 func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte) bool) (more bool, err error) {
 	p, err := s.file.pages.load(number, s.buffers[depth])
 	if err != nil {
@@ -349,10 +349,10 @@ func (s *Structure) walk(number uint64, depth int, yield func(key, value []byte)
 	return true, nil
 }
 
-// Salvage yields the entries of all buckets, in no particular order, from all leaf pages that
-// are not free. From a damaged page it yields the entries that don't extend beyond the page.
-// Entries can be damaged or outdated: if the write of a page was lost, the page has the
-// entries of an earlier page. Keys and values are valid until the next entry is yielded.
+// Salvage yields entries of all buckets, in no particular order, from every leaf page that
+// isn't free. From a damaged page, it yields only the entries that don't extend beyond the
+// page. Entries can be damaged or outdated: after a lost write, a page still has its earlier
+// entries. Keys and values are valid until the next entry is yielded.
 //
 // If the list of free pages can't be trusted, Salvage reads only the pages that buckets refer
 // to.
@@ -377,8 +377,8 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// salvageElement yields an entry, or the entries of the small bucket in it. It skips ordinary
-// entries of a root page, which are remains of an earlier page.
+// salvageElement yields an entry or, if the entry contains a small bucket, that bucket's
+// entries. It skips ordinary entries in a root page, which are left over from an earlier page.
 func (s *Structure) salvageElement(e element, root bool, yield func(key, value []byte) bool) bool {
 	if e.flags != bucketFlag {
 		return root || yield(e.key, e.value)
