@@ -41,7 +41,7 @@ func TestChoose(t *testing.T) {
 // TestJudge checks that judge gives no verdict if there are too few slices or the control
 // deviates.
 func TestJudge(t *testing.T) {
-	const goal = "respond: CPU time per request at most 1.04 times that without the gate"
+	const goal = "respond: CPU time per request is at most 1.04 times the time without the gate"
 	for _, tt := range []struct {
 		control, gate float64
 		slices        int

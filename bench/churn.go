@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/admin/client"
 )
 
-// changesPerSecond is the rate of churn's changes.
+// changesPerSecond is how many changes churn makes per second.
 const changesPerSecond = 100
 
 // churn creates and revokes keys through a Caddy's admin endpoint until ctx is done.

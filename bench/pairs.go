@@ -72,7 +72,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("no row's name starts with %q", o.only)
 	}
-	for _, r := range chosen { // filling uses all CPUs, so do it before pinSelf
+	for _, r := range chosen { // filling a store uses all CPUs, so it must happen before pinSelf
 		if r.tokens > 0 {
 			if _, err := stores.fill(r.tokens, r.limited); err != nil {
 				return nil, err
@@ -121,7 +121,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	return pairs, nil
 }
 
-// choose returns the rows whose names start with the prefix, and their groups' controls.
+// choose returns the rows whose names start with the prefix, and the controls of their groups.
 func choose(all []row, prefix string) []row {
 	var chosen []row
 	groups := make(map[string]bool)

@@ -120,24 +120,24 @@ func (r *Report) judge() {
 		if group == "proxy" {
 			limit = 1.02
 		}
-		add(fmt.Sprintf("%s: CPU time per request at most %.2f times that without the gate", group, limit),
+		add(fmt.Sprintf("%s: CPU time per request is at most %.2f times the time without the gate", group, limit),
 			group, gate.Ratio.String(), gate.Ratio.Median <= limit)
 		if invalid, ok := rows[group+"/gate, 10k tokens, half invalid"]; ok && group == "respond" {
-			add("respond: half invalid tokens cost no more than all valid ones", group,
+			add("respond: requests cost no more if half of the tokens are invalid", group,
 				fmt.Sprintf("adds %.2f vs. %.2f µs", invalid.Added, gate.Added), invalid.Added <= gate.Added)
 		}
 		if forward, ok := rows[group+"/forward_auth"]; ok {
-			add(group+": forward_auth adds at least 50 times as much", group,
+			add(group+": forward_auth adds at least 50 times as much as the gate", group,
 				fmt.Sprintf("%.2f vs. %.2f µs: %.0f times", forward.Added, gate.Added, forward.Added/gate.Added),
 				forward.Added >= 50*gate.Added)
 		}
 		if churned, ok := rows[group+"/gate, 10k tokens, 100 changes/s"]; ok {
-			add(group+": 100 changes per second raise the 99th percentile to at most 1.1 times", group,
+			add(group+": 100 changes per second raise the 99th percentile by at most a factor of 1.1", group,
 				churned.P99.String(), churned.P99.Median <= 1.1)
 		}
 		for name, row := range rows {
 			if strings.HasPrefix(name, group+"/gate, ") && strings.HasSuffix(name, "M tokens") {
-				add(group+": no slice with a large store above 1.3", group,
+				add(group+": no slice with a large store has a ratio above 1.3", group,
 					fmt.Sprintf("maximum %.3f", row.Ratio.Max), row.Ratio.Max <= 1.3)
 			}
 		}
@@ -156,16 +156,16 @@ func (r *Report) judgeScale(s Scale) {
 		r.Verdicts = append(r.Verdicts, Verdict{Goal: goal, Figure: figure, Verdict: verdict})
 	}
 	prefix := short(s.Tokens) + " tokens: "
-	add(prefix+"first response at most 200 ms later than with an empty store",
+	add(prefix+"first response is at most 200 ms later than with an empty store",
 		fmt.Sprintf("%.0f ms later", s.Start-s.StartEmpty), s.Start-s.StartEmpty <= 200)
-	add(prefix+"at most 64 MiB more memory while unused", mebibytes(s.Memory), s.Memory <= 64<<20)
-	add(prefix+"at most 200 bytes of memory per used token", fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory,
-		s.ActiveObjects), s.ActiveMemory <= 200)
-	add(prefix+"garbage collection takes at most 5 ms when all are used", fmt.Sprintf("%.1f ms", s.Collection),
-		s.Collection <= 5)
-	add(prefix+"at least 2000 creates per second from 64 callers", fmt.Sprintf("%.0f", s.CreatesPerSecond),
+	add(prefix+"an unused store takes at most 64 MiB more memory", mebibytes(s.Memory), s.Memory <= 64<<20)
+	add(prefix+"each used token takes at most 200 bytes of memory",
+		fmt.Sprintf("%.0f bytes in %.1f objects", s.ActiveMemory, s.ActiveObjects), s.ActiveMemory <= 200)
+	add(prefix+"garbage collection takes at most 5 ms after all tokens have been used",
+		fmt.Sprintf("%.1f ms", s.Collection), s.Collection <= 5)
+	add(prefix+"64 callers create at least 2000 tokens per second", fmt.Sprintf("%.0f", s.CreatesPerSecond),
 		s.CreatesPerSecond >= 2000)
-	add(prefix+"a revoke takes at most 10 ms longer during a flush",
+	add(prefix+"revoking a token takes at most 10 ms longer during a flush",
 		fmt.Sprintf("p99 %.1f ms, otherwise %.1f ms", s.RevokeFlushP99, s.RevokeIdleP99),
 		s.RevokeFlushP99-s.RevokeIdleP99 <= 10)
 }
@@ -237,7 +237,7 @@ func (r *Report) tables() []table {
 			{"forced garbage collection, all used (none used)",
 				func(s *Scale) string { return fmt.Sprintf("%.1f ms (%.1f ms)", s.Collection, s.CollectionBefore) }},
 			{"authenticate and count, random order", func(s *Scale) string { return fmt.Sprintf("%.0f ns", s.Use) }},
-			{"creates per second, 64 callers",
+			{"tokens created per second, 64 callers",
 				func(s *Scale) string { return fmt.Sprintf("%.0f", s.CreatesPerSecond) }},
 			{"revoke, p50 and p99",
 				func(s *Scale) string { return fmt.Sprintf("%.2f, %.2f ms", s.RevokeIdleP50, s.RevokeIdleP99) }},

@@ -113,7 +113,7 @@ func short(n int) string {
 	return fmt.Sprint(n)
 }
 
-// builder starts the servers of the rows.
+// builder starts the rows' servers.
 type builder struct {
 	dir     string
 	backend string // the backend's address

@@ -208,7 +208,7 @@ func measureProcess(ctx context.Context, stores *stores, filled filledStore) (p 
 	return p, json.Unmarshal(out, &p)
 }
 
-// scaleRole measures the store at the path args[0] and writes a Process to standard output.
+// scaleRole measures the store at path args[0] and writes a Process to standard output.
 func scaleRole(args []string) error {
 	backend, err := bolt.Open(args[0])
 	if err != nil {
@@ -325,7 +325,7 @@ func (p *Process) measure(store *tokenstore.Store) error {
 	return errors.Join(err, <-flushed)
 }
 
-// collection returns the median time of a garbage collection, in milliseconds.
+// collection returns the median duration of a garbage collection, in milliseconds.
 func collection() float64 {
 	runtime.GC()
 	var times []float64

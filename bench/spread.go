@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Spread describes the distribution of the slices' values.
+// Spread describes how a value varies across slices.
 type Spread struct {
 	Median float64 `json:"median"`
 	// Low and High are the first and third quartiles.

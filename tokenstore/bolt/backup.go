@@ -12,9 +12,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Backup implements tokenstore.Backend. It copies the store to an unlinked file next to it or,
-// if that fails, in the temporary directory. Slow clients therefore don't hold a transaction
-// open, which would prevent bbolt from reusing pages and make the store's file grow.
+// Backup implements tokenstore.Backend. It copies the store to an unlinked file in the store's
+// directory or, if that fails, in the temporary directory. Slow clients therefore don't hold a
+// transaction open, which would prevent bbolt from reusing pages and make the store's file
+// grow.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
 	name := filepath.Base(b.path) + ".backup-*"
 	file, err := os.CreateTemp(filepath.Dir(b.path), name)

@@ -176,7 +176,7 @@ func TestCheckProblems(t *testing.T) {
 			}
 			problems := strings.Join(report.Problems, "\n")
 			if (test.want == "") != (problems == "") || !strings.Contains(problems, test.want) {
-				t.Errorf("%d tokens, problems: %s", report.Tokens, problems)
+				t.Errorf("Check: got %d tokens and problems %s", report.Tokens, problems)
 			}
 		})
 	}
@@ -186,7 +186,7 @@ func TestCheckMissingFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	if _, err := Check(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Check of a missing file: got err %v", err)
+		t.Errorf("Check of a missing file: got err %v, want fs.ErrNotExist", err)
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("Check created a missing file")
@@ -206,7 +206,7 @@ func TestRestore(t *testing.T) {
 	kept, err := Restore(backup, path, testTime)
 	check(t, err)
 	if !strings.HasPrefix(kept, path+".replaced-2") {
-		t.Errorf("got old store kept as %q", kept)
+		t.Errorf("got old store kept as %q, want a path next to the store", kept)
 	}
 	has := func(path string, tokens ...testToken) {
 		t.Helper()
@@ -227,7 +227,7 @@ func TestRestore(t *testing.T) {
 	info, err := os.Stat(path)
 	check(t, err)
 	if info.Mode().Perm() != fileMode {
-		t.Errorf("got mode %v", info.Mode())
+		t.Errorf("got mode %v, want 0600", info.Mode())
 	}
 
 	link := filepath.Join(t.TempDir(), "link.db")
@@ -260,7 +260,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 	_, err := Restore(backup, path, testTime)
 	if _, locked := errors.AsType[*LockedError](err); !locked {
-		t.Errorf("Restore over a store in use: got err %v", err)
+		t.Errorf("Restore over a store in use: got err %v, want a LockedError", err)
 	}
 	if content() != before {
 		t.Error("the open store was changed")
@@ -272,7 +272,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	damageRecord(t, backup, tokensBucket)
 	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("Restore of a damaged backup: got err %v", err)
+		t.Errorf("Restore of a damaged backup: got err %v, want an error about the damage", err)
 	}
 	check(t, os.WriteFile(backup, []byte("no store"), 0o600))
 	if _, err := Restore(backup, path, testTime); err == nil {

@@ -199,7 +199,7 @@ func TestBitFlips(t *testing.T) {
 			f.raw[bit/8] ^= 1 << (bit % 8)
 			f.try(t, path, &o)
 			if t.Failed() {
-				t.Fatalf("bit %d of byte %d flipped, page size %d", bit%8, bit/8, pageSize)
+				t.Fatalf("after flipping bit %d of byte %d, page size %d", bit%8, bit/8, pageSize)
 			}
 		}
 		t.Logf("page size %d: %d flips, %d refused, %d harmless; %d tokens denied", pageSize, len(bits), o.refused,

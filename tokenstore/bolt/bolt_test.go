@@ -150,7 +150,7 @@ func mustChange(t testing.TB, b *Backend, id token.ID, edit func(*token.Token)) 
 	}
 }
 
-// files returns the entries of a directory by name, with their modes and contents.
+// files returns the entries of a directory by name, including their modes and contents.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -181,14 +181,14 @@ func TestOpenCreates(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "b", "tokens.db")
 	if err := Inspect(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Inspect before Open: got err %v", err)
+		t.Errorf("Inspect before Open: got err %v, want fs.ErrNotExist", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("Inspect created a directory")
 	}
 	b := mustOpen(t, path)
 	if got := slices.Sorted(maps.Keys(files(t, filepath.Dir(path)))); !slices.Equal(got, []string{"tokens.db"}) {
-		t.Errorf("got directory contents %v", got)
+		t.Errorf("got directory contents %v, want only tokens.db", got)
 	}
 	for path, want := range map[string]fs.FileMode{path: 0o600, filepath.Dir(path): 0o700 | fs.ModeDir,
 		filepath.Join(dir, "a"): 0o700 | fs.ModeDir} {
@@ -232,7 +232,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 	watchers.Go(func() {
 		for {
 			if err := Inspect(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("Inspect during creation: got err %v", err)
+				t.Errorf("Inspect during creation: got err %v, want fs.ErrNotExist or none", err)
 				return
 			}
 			select {
@@ -248,7 +248,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 		creators.Go(func() {
 			b, err := Open(path)
 			if locked := new(LockedError); err != nil && !errors.As(err, &locked) {
-				t.Errorf("Open: got err %v", err)
+				t.Errorf("Open: got err %v, want a LockedError or none", err)
 				return
 			} else if err != nil {
 				return
@@ -281,14 +281,14 @@ func TestReopenNeverCreates(t *testing.T) {
 	path := newPath(t)
 	b := &Backend{path: path}
 	if err := b.open(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("opening a missing file: got err %v", err)
+		t.Errorf("opening a missing file: got err %v, want fs.ErrNotExist", err)
 	}
 	if n := len(files(t, filepath.Dir(path))); n != 0 {
 		t.Errorf("the directory contains %d files, want none", n)
 	}
 	check(t, os.WriteFile(path, nil, 0o600))
 	if err := b.open(); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("opening an empty file: got err %v", err)
+		t.Errorf("opening an empty file: got err %v, want an error that the file is empty", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
 		t.Errorf("the file has %d bytes, err %v; want it unchanged", info.Size(), err)
@@ -377,7 +377,7 @@ func TestLink(t *testing.T) {
 	before := files(t, dir)
 	if _, err := Open(link); err == nil || errors.Is(err, fs.ErrNotExist) ||
 		!strings.Contains(err.Error(), "link to a file that doesn't exist") {
-		t.Errorf("Open through a broken link: got err %v", err)
+		t.Errorf("Open through a broken link: got err %v, want an error about the link", err)
 	}
 	if !maps.Equal(before, files(t, dir)) {
 		t.Error("Open changed the directory")

@@ -186,7 +186,7 @@ func checkDigest(tx *bbolt.Tx, report *Report, key, entry []byte) {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		report.add("a secret refers to token %s, which doesn't exist", id)
 	} else if err == nil && !bytes.Equal(key, tok.Digest[:]) && !bytes.Equal(key, tok.PreviousDigest[:]) {
-		report.add("a secret refers to token %s, which has another secret", id)
+		report.add("a secret refers to token %s, which has a different secret", id)
 	}
 }
 
@@ -199,7 +199,7 @@ func checkOrder(order tokenstore.Order) func(tx *bbolt.Tx, report *Report, key, 
 		id := token.ID(key[orderTimeLength:])
 		tok, err := readToken(tx, id)
 		if errors.Is(err, tokenstore.ErrNotFound) || err == nil && !bytes.Equal(key, orderKey(order, tok)) {
-			report.add("token %s has an index entry at a wrong position", id)
+			report.add("token %s has an index entry in the wrong position", id)
 		}
 	}
 }
@@ -249,7 +249,7 @@ func checkKeptRequest(tx *bbolt.Tx, report *Report, key, record []byte) {
 
 func checkEndedSecret(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if len(key) != len(token.Digest{}) {
-		report.add("the key of a secret that was taken out of service has %d bytes", len(key))
+		report.add("a secret that was taken out of service has a key of %d bytes", len(key))
 		return
 	}
 	if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {

@@ -37,7 +37,7 @@ func runWithClock(t *testing.T, path string, now time.Time, do func(*tokenstore.
 	s.KeepAudit(twoYears)
 	<-b.begins
 	do(s)
-	check(t, s.Close()) // waits for the pruning
+	check(t, s.Close()) // waits until pruning is done
 }
 
 // TestWrongClockLosesNothing opens a store with a clock that is years ahead or behind, and
@@ -95,11 +95,11 @@ func TestWrongClockLosesNothing(t *testing.T) {
 				check(t, err)
 				match, err := s.Authenticate(tok.credential, s.Now())
 				if err != nil || match.Status != token.StatusActive {
-					t.Errorf("got token status %v, err %v", match.Status, err)
+					t.Errorf("got token status %v, err %v, want active", match.Status, err)
 				}
 				if again, _, repeated, err := s.CreateOnce(testPolicy, draft, testActor, request); err != nil ||
 					!repeated || again.ID != tok.ID {
-					t.Errorf("repeating the request: got repeated %v, err %v", repeated, err)
+					t.Errorf("repeating the request: got repeated %v, err %v, want the same token", repeated, err)
 				}
 				for step, want := range map[tokenstore.Step]int{tokenstore.StepHour: 7, tokenstore.StepDay: 7} {
 					points, err := s.Series(tok.ID, step, time.Time{}, later)

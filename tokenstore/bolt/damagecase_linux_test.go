@@ -21,7 +21,8 @@ const damageEnvironment = "MOLLYGATE_TEST_DAMAGE"
 
 func init() { jobs[damageEnvironment] = runDamageCases }
 
-// damageSpec specifies the cases that a child runs: First, First+Step and so on, below Last.
+// damageSpec specifies the cases that a child runs: First, First+Step and so on, up to but not
+// including Last.
 type damageSpec struct {
 	Stores            []string // directories created by makeAged
 	Work              string   // directory for the files of the cases
@@ -60,7 +61,7 @@ type damageLine struct {
 }
 
 const (
-	// caseDeadline is the maximum duration of a case.
+	// caseDeadline is a case's maximum duration.
 	caseDeadline = 30 * time.Second
 	hangExit     = 3
 	// casesPerChild limits the number of damaged files that a child leaves mapped.
@@ -69,7 +70,7 @@ const (
 
 // runDamageCases runs the cases in a child.
 func runDamageCases(file string) int {
-	debug.SetMaxStack(64 << 20) // fail early on a stack overflow instead of filling the memory
+	debug.SetMaxStack(64 << 20) // fail early on a stack overflow instead of using up all memory
 	var spec damageSpec
 	readSpec(file, &spec)
 	kinds := spec.kinds()

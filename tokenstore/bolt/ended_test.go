@@ -76,7 +76,7 @@ func TestEndedSecretInUse(t *testing.T) {
 	}
 	s := openStore(t, mustOpen(t, path))
 	if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, token.ErrDamaged) {
-		t.Errorf("Authenticate: got err %v", err)
+		t.Errorf("Authenticate: got err %v, want ErrDamaged", err)
 	}
 	check(t, s.Close())
 	checkRepaired(t, path)

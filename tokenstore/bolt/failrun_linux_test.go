@@ -37,7 +37,7 @@ func (r *failRun) problem(when string, found ...backendtest.Violation) {
 	}
 }
 
-// failDeadline is the maximum duration of a run.
+// failDeadline is a run's maximum duration.
 const failDeadline = 2 * time.Minute
 
 // run runs the script with the n-th call failing, or with no failing call if n is 0. It

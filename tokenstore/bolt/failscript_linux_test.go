@@ -29,8 +29,8 @@ type failSpec struct {
 	Model *backendtest.Model
 }
 
-// failLine is a line of runFailScript's output. Exactly one of Token, Violation, Refused and
-// Done is set.
+// failLine is a line of runFailScript's output. Only one of Token, Violation, Refused
+// and Done is set.
 type failLine struct {
 	// Token is the new state of a token in the model.
 	Token *backendtest.ModelToken `json:",omitempty"`
@@ -43,7 +43,7 @@ type failLine struct {
 }
 
 // runFailScript opens a store and does everything that writes to the disk: it changes tokens,
-// flushes, makes a backup, lets the file grow and closes the store. It retries a failed step
+// flushes, makes a backup, makes the file grow and closes the store. It retries a failed step
 // immediately, because the result must not depend on what the failed call left in memory.
 func runFailScript(file string) int {
 	runtime.GOMAXPROCS(1) // strace counts the calls of each thread

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// within fails the test if f hangs, for example because a fault left a lock locked.
+// within fails the test if f hangs, for example because a fault left a lock held.
 func within(t *testing.T, what string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -62,7 +62,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				for round := range 2 {
 					if match, err := s.Authenticate(loaded.credential, testTime); err != nil ||
 						match.Status != token.StatusActive {
-						t.Errorf("token in memory: got status %v, err %v", match.Status, err)
+						t.Errorf("token in memory: got status %v, err %v, want active", match.Status, err)
 					}
 					for what, f := range map[string]func() error{
 						"a token that isn't in memory": func() error {
@@ -89,7 +89,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 						if err != nil &&
 							(!errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrNotFound)) ||
 							err == nil && !surprise {
-							t.Errorf("%s: got err %v", what, err)
+							t.Errorf("%s: got err %v, want ErrUnavailable", what, err)
 						}
 						if err != nil && !strings.Contains(err.Error(), "restore a backup") {
 							t.Errorf("%s: the error doesn't say what to do: %v", what, err)
@@ -104,7 +104,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				}
 				_ = within(t, "Close", s.Close) // its last flush fails
 				if _, err := b.Token(loaded.ID); !errors.Is(err, tokenstore.ErrUnavailable) {
-					t.Errorf("after Close: got err %v", err)
+					t.Errorf("after Close: got err %v, want ErrUnavailable", err)
 				}
 				if surprise {
 					return
@@ -132,13 +132,13 @@ func TestStuckReleasesLock(t *testing.T) {
 	for range 2 {
 		if err := within(t, "a read", func() error { _, err := recorded(b); return err }); !errors.Is(err,
 			tokenstore.ErrUnavailable) {
-			t.Errorf("reading: got err %v", err)
+			t.Errorf("reading: got err %v, want ErrUnavailable", err)
 		}
 		err := within(t, "a write", func() error {
 			return b.SaveUsage(testTime, tokenstore.FlushState{}, maps.All[map[token.ID]tokenstore.Usage](nil))
 		})
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
-			t.Errorf("writing: got err %v", err)
+			t.Errorf("writing: got err %v, want ErrUnavailable", err)
 		}
 	}
 	if !b.current.Load().stuck.Load() {
@@ -173,7 +173,7 @@ func TestConcurrentFaults(t *testing.T) {
 	}
 	check(t, within(t, "a reader", func() error { readers.Wait(); return nil }))
 	if b.current.Load().stuck.Load() {
-		t.Error("faults in the pages of tokens made the whole store unusable")
+		t.Error("faults in token pages made the whole store unusable")
 	}
 	check(t, within(t, "Close", b.Close))
 }
@@ -213,7 +213,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			} {
 				if !errors.Is(err, tokenstore.ErrUnavailable) ||
 					!strings.Contains(err.Error(), "moved away or replaced") || !strings.Contains(err.Error(), path) {
-					t.Errorf("%s: got err %v", what, err)
+					t.Errorf("%s: got err %v, want ErrUnavailable and the path", what, err)
 				}
 			}
 			// Tokens remain readable in the original file.
@@ -230,7 +230,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 			check(t, s.Flush())
 			check(t, s.Delete(unused.ID, token.AnyVersion, testActor))
 			if got, err := s.Get(tok.ID); err != nil || got.Usage.Allowed != 1 {
-				t.Errorf("usage after the file was put back: got %+v, err %v", got.Usage, err)
+				t.Errorf("usage after the file was put back: got %+v, err %v, want 1 allowed request", got.Usage, err)
 			}
 		})
 	}
@@ -263,7 +263,7 @@ func TestFailedCommit(t *testing.T) {
 		}, testActor)
 	}
 	if !errors.Is(err, tokenstore.ErrUnavailable) {
-		t.Fatalf("disk full after %d tokens: got err %v", created, err)
+		t.Fatalf("disk full after %d tokens: got err %v, want ErrUnavailable", created, err)
 	}
 	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil && !errors.Is(err, tokenstore.ErrUnavailable) {
 		t.Errorf("deleting a token: %v", err)
@@ -306,7 +306,7 @@ func TestChangePanics(t *testing.T) {
 	}
 	mustChange(t, b, tok.ID, func(token *token.Token) { token.Name = "after" })
 	if got, err := b.Token(tok.ID); err != nil || got.Name != "after" || got.Version != 2 {
-		t.Errorf("token after the panic: got %+v, err %v", got, err)
+		t.Errorf("token after the panic: got %+v, err %v, want the changed name and version 2", got, err)
 	}
 }
 

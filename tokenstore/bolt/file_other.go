@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// writableDir returns nil: creating the file shows whether the directory is writable.
+// writableDir returns nil, because creating the file shows whether the directory is writable.
 func writableDir(string) error { return nil }
 
 // syncDir does nothing: these systems can't sync a directory.

@@ -15,7 +15,7 @@ import (
 // writableDir returns an error if a file can't be created in dir.
 func writableDir(dir string) error {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fmt.Errorf("%s: %w: give the user that Caddy runs as write access to it", dir, err)
+		return fmt.Errorf("%s: %w: grant write access to the user that Caddy runs as", dir, err)
 	}
 	return nil
 }

@@ -67,9 +67,9 @@ func FuzzInspect(f *testing.F) {
 		at(meta1+32, 1),      // free list in a meta page
 		at(meta0+40, 255, 1), // pages
 		at(meta1+48, 255),    // transaction
-		at(2*pageSize+8, 0x10, 0, 0xff, 0xff, 255, 255, 255, 255),                         // a free list of maximum length
-		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a leaf with the maximum number of elements
-		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // positions past the end
+		at(2*pageSize+8, 0x10, 0, 0xff, 0xff, 255, 255, 255, 255),                         // a full free list
+		at(3*pageSize+8, 0x02, 0, 0xff, 0xff),                                             // a full leaf
+		at(4*pageSize+8, 0x02, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 0, 1), // invalid positions
 	} {
 		f.Add(edit, all, true)
 		f.Add(edit, all, false)

@@ -30,7 +30,7 @@ func openInspected(path string) (*os.File, error) {
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("token store: %w: give the user that Caddy runs as read and write access to it", err)
+		return nil, fmt.Errorf("token store: %w: grant read and write access to the user that Caddy runs as", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("token store: %w", err)

@@ -60,7 +60,7 @@ func TestRefusedFiles(t *testing.T) {
 	version := func(v []byte) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, v) }
 	}
-	const foreign, notBolt = "bbolt database of another program", "not a token store"
+	const foreign, notBolt = "another program's bbolt database", "not a token store"
 	for name, c := range map[string]struct {
 		create func(*testing.T, string)
 		want   string

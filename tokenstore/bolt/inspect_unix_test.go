@@ -15,9 +15,9 @@ func TestFIFO(t *testing.T) {
 	path := newPath(t)
 	check(t, unix.Mkfifo(path, 0o600))
 	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("Open of a FIFO: got err %v", err)
+		t.Errorf("Open of a FIFO: got err %v, want an error that it is not a regular file", err)
 	}
 	if err := Inspect("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("Inspect of a device: got err %v", err)
+		t.Errorf("Inspect of a device: got err %v, want an error that it is not a regular file", err)
 	}
 }

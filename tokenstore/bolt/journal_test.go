@@ -49,7 +49,7 @@ func TestJournalFile(t *testing.T) {
 	}
 	check(t, s.Close())
 	if info, err := os.Stat(path + journalSuffix); err != nil || info.Size() > 4096 {
-		t.Errorf("journal after Close: got %v, err %v", info, err)
+		t.Errorf("journal after Close: got %v, err %v, want at most 4096 bytes", info, err)
 	}
 	check(t, os.Remove(path+journalSuffix))
 	// Check must not create a journal.
@@ -61,7 +61,7 @@ func TestJournalFile(t *testing.T) {
 	}
 }
 
-// TestOlderStore verifies that an older copy of the store is refused, after a kill as well as
+// TestOlderStore verifies that an older copy of the store is refused, both after a kill and
 // after a close, until it is restored or the journal is removed. The same applies to a missing
 // store.
 func TestOlderStore(t *testing.T) {
@@ -95,12 +95,12 @@ func TestOlderStore(t *testing.T) {
 		for range 2 {
 			if err := open(path); !errors.Is(err, tokenstore.ErrOlder) ||
 				!strings.Contains(err.Error(), "caddy api-token restore") {
-				t.Errorf("killed %v: opening an older store: got err %v", killed, err)
+				t.Errorf("killed %v: opening an older store: got err %v, want ErrOlder", killed, err)
 			}
 		}
 		check(t, os.Remove(path))
 		if err := open(path); err == nil || !strings.Contains(err.Error(), path+journalSuffix+" exists") {
-			t.Errorf("killed %v: opening a missing store: got err %v", killed, err)
+			t.Errorf("killed %v: opening a missing store: got err %v, want an error about the journal", killed, err)
 		}
 		_, err = Restore(backup, path, testTime)
 		check(t, err)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlock releases the file's lock. Closing the file doesn't release it while the file is
+// unlock releases the file's lock. Closing the file doesn't release the lock while the file is
 // mapped.
 func unlock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_UN)

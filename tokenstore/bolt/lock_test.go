@@ -26,7 +26,7 @@ func startHolder(t *testing.T, path string) (holder *exec.Cmd, end func()) {
 	check(t, holder.Start())
 	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })
 	if line, err := bufio.NewReader(output).ReadString('\n'); line != "open\n" {
-		t.Fatalf("the other process printed %q, %v", line, err)
+		t.Fatalf("the other process printed %q, err %v", line, err)
 	}
 	return holder, func() {
 		_ = input.Close()
@@ -52,7 +52,7 @@ func TestLocked(t *testing.T) {
 			took := time.Since(start)
 			var locked *LockedError
 			if !errors.As(err, &locked) || locked.Path != path {
-				t.Fatalf("Open of a locked store: got err %v", err)
+				t.Fatalf("Open of a locked store: got err %v, want a LockedError", err)
 			}
 			if took < lockTimeout/2 || took > 3*lockTimeout {
 				t.Errorf("Open failed after %s, want about %s", took, lockTimeout)
@@ -77,7 +77,7 @@ func TestLocked(t *testing.T) {
 			start = time.Now()
 			b := mustOpen(t, path)
 			if took := time.Since(start); took > lockTimeout/2 {
-				t.Errorf("opening an unlocked store took %s", took)
+				t.Errorf("opening an unlocked store took %s, want at most %s", took, lockTimeout/2)
 			}
 			makeToken(t, openStore(t, b))
 		})
@@ -92,7 +92,7 @@ func TestLockedBySameProcess(t *testing.T) {
 	b := mustOpen(t, path)
 	var locked *LockedError
 	if _, err := Open(path); !errors.As(err, &locked) {
-		t.Errorf("opening the store twice: got err %v", err)
+		t.Errorf("opening the store twice: got err %v, want a LockedError", err)
 	}
 	if runtime.GOOS == "linux" && locked.PID != 0 && locked.PID != os.Getpid() {
 		t.Errorf("got PID %d, want %d", locked.PID, os.Getpid())

@@ -55,7 +55,7 @@ func readCounters(store string) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the counters file %s of an earlier version of Mollygate can't be read: "+
-			"give the user that Caddy runs as read access to it, or move it away, "+
+			"grant read access to the user that Caddy runs as, or move the file away, "+
 			"which loses the counts of the last seconds before Caddy was killed: %w", path, err)
 	}
 	return content, nil

@@ -13,7 +13,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
-// modelStore returns a store for a model, with a stopped clock and without background flushes.
+// modelStore returns a store for a model. Its clock is stopped, and it doesn't flush in the
+// background.
 func modelStore(b tokenstore.Backend, now time.Time) (*tokenstore.Store, error) {
 	return tokenstore.Open(b, tokenstore.Options{
 		Clock: tokenstore.ClockFunc(func() time.Time { return now }), FlushInterval: -1,
@@ -86,7 +87,7 @@ func TestModel(t *testing.T) {
 }
 
 // TestModelUnknownOutcome verifies that a model accepts either outcome of a failed change
-// until a result shows which it was.
+// until a result shows which one occurred.
 func TestModelUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -97,23 +98,24 @@ func TestModelUnknownOutcome(t *testing.T) {
 	m.Create(s, random)
 	check(t, s.Close())
 	if found := m.Revoke(s, m.Tokens[0]); len(found) != 1 || found[0].Kind != backendtest.Unavailable {
-		t.Errorf("revoking in a closed store: got violations %v", found)
+		t.Errorf("revoking in a closed store: got violations %v, want Unavailable", found)
 	}
 	s, err = openModelStore(path, testTime)
 	check(t, err)
 	defer s.Close()
 	if found := m.Check(s); len(found) > 0 {
-		t.Errorf("token not revoked: got violations %v", found)
+		t.Errorf("token not revoked: got violations %v, want none", found)
 	}
 	_, err = s.Revoke(token.ID([]byte(m.Tokens[0].ID)), token.AnyVersion, testActor)
 	check(t, err)
 	if found := m.Check(s); len(found) > 0 {
-		t.Errorf("token revoked: got violations %v", found)
+		t.Errorf("token revoked: got violations %v, want none", found)
 	}
 	if found := m.Toggle(s, m.Tokens[0]); len(found) > 0 {
-		t.Errorf("disabling: got violations %v", found)
+		t.Errorf("disabling: got violations %v, want none", found)
 	}
 	if found := m.Rotate(s, m.Tokens[0], 0); len(found) > 0 || len(m.Tokens[0].States) != 1 {
-		t.Errorf("after a conflict that shows the revocation: %v, %v", found, m.Tokens[0].States)
+		t.Errorf("after a conflict that shows the revocation: got violations %v and states %v", found,
+			m.Tokens[0].States)
 	}
 }

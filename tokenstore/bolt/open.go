@@ -72,7 +72,7 @@ func (b *Backend) openVerified(file *os.File, structure *boltfile.Structure) (*h
 	return h, errors.Join(err, file.Close())
 }
 
-// rootAge compares the transaction that wrote the root page with the last transaction.
+// rootAge checks whether the last transaction wrote the root page.
 func rootAge(content *boltfile.File) boltfile.RootAge {
 	number := content.Get(metaBucket, transactionKey)
 	switch {

@@ -45,13 +45,13 @@ func TestPermission(t *testing.T) {
 	asNobody(t, func() {
 		for verb, err := range map[string]error{"Inspect": Inspect(path), "Open": openAndClose(path)} {
 			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), path) ||
-				!strings.Contains(err.Error(), "give the user that Caddy runs as read and write access to it") {
-				t.Errorf("%s: got err %v", verb, err)
+				!strings.Contains(err.Error(), "grant read and write access to the user that Caddy runs as") {
+				t.Errorf("%s: got err %v, want fs.ErrPermission and what to do", verb, err)
 			}
 		}
 		if _, err := Restore(path, path+".new", testTime); !errors.Is(err, fs.ErrPermission) ||
 			!strings.Contains(err.Error(), "the backup "+path) {
-			t.Errorf("Restore: got err %v", err)
+			t.Errorf("Restore: got err %v, want fs.ErrPermission", err)
 		}
 	})
 }

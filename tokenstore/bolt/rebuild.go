@@ -42,7 +42,7 @@ type rebuilder struct {
 
 	created, expires []orderEntry
 	digests          []secretEntry
-	// endedSecrets are the secrets that were taken out of service.
+	// endedSecrets contains the secrets that were taken out of service.
 	endedSecrets map[token.Digest]bool
 	newest       time.Time // latest time in the copied records
 }
@@ -52,7 +52,7 @@ type entry struct{ key, value []byte }
 
 type orderEntry [orderKeyLength]byte
 
-// secretEntry is an entry of the bucket digests, with its key.
+// secretEntry is an entry in the digests bucket, with its key.
 type secretEntry struct {
 	digest token.Digest
 	entry  [entryLength]byte
@@ -326,7 +326,7 @@ func (r *rebuilder) days() error {
 	})
 }
 
-// restoreUsage recreates lost usage records from day records: the totals are the sum of the
+// restoreUsage recreates lost usage records from day records: the totals are the sums over all
 // days, and the newest day becomes part of the usage record. Deleting a token without a usage
 // record would leave its day records behind.
 func (r *rebuilder) restoreUsage() error {
@@ -524,11 +524,11 @@ func (r *rebuilder) meta() error {
 	for key, value := range r.entries(flushBucket, &readErr) {
 		if _, salvaged := r.salvaged[string(flushBucket)]; salvaged {
 			// An outdated state would cause requests to be counted twice.
-			r.lose(flushBucket, "the flush state: counts that only the usage journal has are lost")
+			r.lose(flushBucket, "the flush state: counts found only in the usage journal were lost")
 			break
 		}
 		if _, err := tokenstore.DecodeFlushState(key, value); err != nil {
-			r.lose(flushBucket, "the flush state: counts that only the usage journal has are lost")
+			r.lose(flushBucket, "the flush state: counts found only in the usage journal were lost")
 			continue
 		}
 		readErr = errors.Join(readErr, r.sink.put(flushBucket, key, value))
@@ -536,9 +536,9 @@ func (r *rebuilder) meta() error {
 	return errors.Join(readErr, r.sink.setSequence(metaBucket, r.sequence()+1), putTransaction(r.sink.tx))
 }
 
-// sequence returns the number of the last change. If it can't be read, sequence returns a
-// number that is certainly higher, because a lower number would make the store look like an
-// older copy.
+// sequence returns the number of the last change. If that number can't be read, sequence
+// returns one that is certainly higher, because a lower number would make the store look like
+// an older copy.
 func (r *rebuilder) sequence() uint64 {
 	file := r.source.File()
 	if sequence := file.Sequence(metaBucket); sequence > 0 || file.Err() == nil && file.HasBucket(metaBucket) {

@@ -94,7 +94,7 @@ func TestDamagedBucket(t *testing.T) {
 				t.Fatalf("got health %+v, want one successful repair", health)
 			}
 			if kept := health.Repairs[0].Kept; !strings.HasPrefix(kept, path+damagedSuffix) {
-				t.Errorf("got damaged file kept as %s", kept)
+				t.Errorf("got damaged file kept as %s, want a path next to the store", kept)
 			} else if _, err := os.Stat(kept); err != nil {
 				t.Error(err)
 			}
@@ -113,7 +113,7 @@ func TestDamagedBucket(t *testing.T) {
 					}
 					check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 					if _, err := s.Authenticate(tok.credential, testTime); !errors.Is(err, tokenstore.ErrNotFound) {
-						t.Errorf("reading a deleted damaged token: got err %v", err)
+						t.Errorf("reading a deleted damaged token: got err %v, want ErrNotFound", err)
 					}
 					continue
 				case err != nil:
@@ -142,7 +142,7 @@ func TestDamagedBucket(t *testing.T) {
 				actions[entry.Action]++
 			}
 			if actions["repair"] != 1 || actions["revoke"] < 40 {
-				t.Errorf("got audit log actions %v", actions)
+				t.Errorf("got audit log actions %v, want 1 repair and at least 40 revocations", actions)
 			}
 			check(t, s.Close())
 			checkRepaired(t, path)
@@ -238,7 +238,7 @@ func TestRepair(t *testing.T) {
 	path := newPath(t)
 	mustOpen(t, path)
 	if _, err := Repair(path, testTime); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("repairing a store in use: got err %v", err)
+		t.Errorf("repairing a store in use: got err %v, want an error that it is in use", err)
 	}
 }
 
@@ -260,7 +260,7 @@ func TestCompact(t *testing.T) {
 			check(t, s.Delete(id, token.AnyVersion, testActor))
 		}
 	}
-	check(t, b.update(func(tx *bbolt.Tx) error { // their audit entries
+	check(t, b.update(func(tx *bbolt.Tx) error { // removes their audit entries
 		return prune(tx, auditBucket, func([]byte) bool { return true }, nil)
 	}))
 	check(t,

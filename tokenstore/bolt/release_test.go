@@ -163,7 +163,7 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 		var id token.ID
 		copy(id[:], text)
 		if _, err := s.Get(id); !errors.Is(err, tokenstore.ErrNotFound) {
-			t.Errorf("secret %s of a deleted token: got err %v", text, err)
+			t.Errorf("deleted token %s: got err %v, want ErrNotFound", text, err)
 		}
 	}
 	week, err := token.ParseLifetime("1w")
@@ -172,7 +172,7 @@ func checkSecrets(t *testing.T, s *tokenstore.Store, want *contents) {
 	for _, secret := range want.Ended {
 		_, _, err := s.Import(testPolicy, draft, secret.Secret, testActor)
 		if ended, ok := errors.AsType[*tokenstore.EndedError](err); !ok || !ended.At.Equal(secret.At) {
-			t.Errorf("importing a secret that ended at %s: got err %v", secret.At, err)
+			t.Errorf("importing a secret that ended at %s: got err %v, want an EndedError", secret.At, err)
 		}
 	}
 	for name, id := range want.Requests {
@@ -213,7 +213,8 @@ type contentsToken struct {
 	Version  uint64
 
 	Allowed, Denied uint64
-	// Last and Previous are nil if there was no such use.
+	// Last is nil if the token was never used, and Previous is nil if its previous secret was
+	// never used.
 	Last, Previous *tokenstore.LastUse `json:",omitempty"`
 	// QuotaRemaining is nil if there is no quota.
 	QuotaRemaining *int64 `json:",omitempty"`
@@ -223,7 +224,7 @@ type contentsToken struct {
 	AllowedInDays, DeniedInDays uint64
 }
 
-// describe returns the contents of a store.
+// describe returns a store's contents.
 func describe(t *testing.T, s *tokenstore.Store, b *Backend) (found contents) {
 	state, err := b.State()
 	check(t, err)
@@ -306,8 +307,8 @@ func TestUnreadableCounters(t *testing.T) {
 	check(t, os.WriteFile(path+releaseSuffix, []byte("x"), fileMode))
 	_, err := Open(path)
 	for what, err := range map[string]error{"Inspect": Inspect(path), "Open": err} {
-		if err == nil || !strings.Contains(err.Error(), "move it away") {
-			t.Errorf("%s: got err %v", what, err)
+		if err == nil || !strings.Contains(err.Error(), "move the file away") {
+			t.Errorf("%s: got err %v, want an error that says what to do", what, err)
 		}
 	}
 	if _, err := os.Stat(path + releaseSuffix); err != nil {

@@ -39,7 +39,8 @@ func (b *Backend) repairRecords(h *handle, faults []string) {
 }
 
 // repairNow rebuilds the current file after a call has found damage, if its pages are damaged
-// or bbolt can no longer use it. It reports whether it did. The caller must hold b.writing.
+// or bbolt can no longer use it. It reports whether it rebuilt the file. The caller must hold
+// b.writing.
 func (b *Backend) repairNow(h *handle, cause error) bool {
 	if h.repaired {
 		return false
@@ -49,7 +50,7 @@ func (b *Backend) repairNow(h *handle, cause error) bool {
 }
 
 // rebuildCurrent rebuilds and replaces the current file if its pages are damaged or force is
-// set. It reports whether it did. The caller must hold b.writing.
+// set. It reports whether it rebuilt the file. The caller must hold b.writing.
 func (b *Backend) rebuildCurrent(h *handle, faults []string, force bool) bool {
 	structure, found, err := b.verifyCurrent(h)
 	if err == nil && len(found) == 0 && !force {
@@ -89,8 +90,8 @@ func (b *Backend) serve(old, next *handle) {
 }
 
 // Compact implements tokenstore.Backend. It rebuilds the file without free pages and returns
-// the file's size in bytes before and after. Changes have to wait, for several seconds if
-// there are a million tokens; requests don't.
+// the file's size in bytes before and after. Changes wait until the rebuild is done, which
+// takes seconds for a million tokens; requests don't wait.
 func (b *Backend) Compact() (before, after int64, err error) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -165,8 +166,8 @@ func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, ke
 	return h, nil
 }
 
-// rebuildNextTo rebuilds a file into a draft next to the store's file at path, with the same
-// owner and mode.
+// rebuildNextTo rebuilds a file into a draft in the directory of the store's file at path,
+// with that file's owner and mode.
 func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lost Losses, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {

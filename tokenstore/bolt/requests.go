@@ -23,8 +23,8 @@ func (b *Backend) Request(key token.Digest) (request tokenstore.KeptRequest, err
 	return request, err
 }
 
-// checkRequest returns an error if a request is a repeat, or if it may be one because the
-// stored request can't be decoded.
+// checkRequest returns an error if a request is a repeat. It also returns an error if the
+// stored request can't be decoded, because the request may then be a repeat.
 func checkRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 	record := tx.Bucket(requestsBucket).Get(request.Key[:])
 	if record == nil {

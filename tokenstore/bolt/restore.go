@@ -21,7 +21,7 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
 		return "", fmt.Errorf("the backup %s can't be opened by this user: "+
-			"copy it to where the user that Caddy runs as can read and write it, and restore the copy: %w",
+			"copy it to a place where the user that Caddy runs as can read and write it, and restore the copy: %w",
 			backup, fs.ErrPermission)
 	}
 	if err != nil {

@@ -26,19 +26,19 @@ func TestBatchFails(t *testing.T) {
 		}}
 	b.commit([]*pending{refused})
 	if refused.err != tokenstore.ErrNotFound {
-		t.Errorf("the refused change alone: got err %v", refused.err)
+		t.Errorf("the refused change alone: got err %v, want ErrNotFound", refused.err)
 	}
 	b.commit([]*pending{refused, failing})
 	for _, p := range []*pending{refused, failing} {
 		if !errors.Is(p.err, tokenstore.ErrUnavailable) || errors.Is(p.err, tokenstore.ErrNotFound) {
-			t.Errorf("%s: got err %v", p.id, p.err)
+			t.Errorf("%s: got err %v, want ErrUnavailable", p.id, p.err)
 		}
 	}
 }
 
 // TestUncertainCommit covers the time during which it is unknown whether the last transaction
-// is on disk. Until then, nothing is written and only single tokens can be read. Afterwards
-// everything works again.
+// is on disk. During that time, nothing is written and only single tokens can be read.
+// Afterwards everything works again.
 func TestUncertainCommit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -55,7 +55,7 @@ func TestUncertainCommit(t *testing.T) {
 	nothing := func(*bbolt.Tx) error { return nil }
 	for what, err := range map[string]error{"update": b.update(nothing), "view": b.view(nothing)} {
 		if !errors.Is(err, tokenstore.ErrUnavailable) {
-			t.Errorf("%s: got err %v", what, err)
+			t.Errorf("%s: got err %v, want ErrUnavailable", what, err)
 		}
 	}
 	if b.Health().Write == nil {

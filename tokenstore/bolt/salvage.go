@@ -98,8 +98,7 @@ func (r *rebuilder) salvage() {
 	}
 }
 
-// entries yields the entries of a bucket in key order. If it can't yield all of them, it sets
-// *err.
+// entries yields a bucket's entries in key order. If it can't yield all of them, it sets *err.
 func (r *rebuilder) entries(bucket []byte, err *error) iter.Seq2[[]byte, []byte] {
 	salvaged, ok := r.salvaged[string(bucket)]
 	if !ok {

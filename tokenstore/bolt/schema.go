@@ -66,7 +66,7 @@ var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identit
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,
 	requestsBucket, requestedBucket}
 
-// createSchema creates the buckets of a new store.
+// createSchema creates a new store's buckets.
 func createSchema(tx *bbolt.Tx) error {
 	for _, name := range buckets {
 		if _, err := tx.CreateBucket(name); err != nil {
@@ -102,7 +102,7 @@ func checkSchema(tx *bbolt.Tx) error {
 	return checkFormat(meta.Get(formatKey), meta.Get(versionKey))
 }
 
-var errForeign = errors.New("the file is a bbolt database of another program; name another file")
+var errForeign = errors.New("the file is another program's bbolt database; name another file")
 
 func checkFormat(format, version []byte) error {
 	if string(format) != formatName || len(version) != 4 {

@@ -69,7 +69,7 @@ func (s *sink) delete(name, key []byte) error {
 	return bucket.Delete(key)
 }
 
-// setSequence sets the sequence number of a bucket.
+// setSequence sets a bucket's sequence number.
 func (s *sink) setSequence(name []byte, sequence uint64) error {
 	bucket, err := s.bucket(name)
 	if err != nil {

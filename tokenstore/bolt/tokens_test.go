@@ -76,17 +76,17 @@ func TestOutdatedRecord(t *testing.T) {
 		"rotated": {rotated, tokenstore.ErrNotFound}, "unchanged": {same, nil},
 	} {
 		if _, err := s.Authenticate(c.credential, testTime); !errors.Is(err, c.want) {
-			t.Errorf("%s: Authenticate: got err %v", name, err)
+			t.Errorf("%s: Authenticate: got err %v, want %v", name, err, c.want)
 		}
 		if name == "unchanged" {
 			continue
 		}
 		if _, err := b.Token(c.ID); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s: Token: got err %v", name, err)
+			t.Errorf("%s: Token: got err %v, want ErrDamaged", name, err)
 		}
 		// An edit would make the outdated state permanent.
 		if err := change(b, c.ID, func(token *token.Token) { token.Name = "x" }); !errors.Is(err, token.ErrDamaged) {
-			t.Errorf("%s: Apply: got err %v", name, err)
+			t.Errorf("%s: Apply: got err %v, want ErrDamaged", name, err)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestSharedCommit(t *testing.T) {
 				}, Audit: tokenstore.AuditEntry{Time: testTime, TokenID: id}}, nil
 			})
 			if want := map[bool]error{true: errNo}[i%5 == 3]; err != want {
-				t.Errorf("change %d: got err %v", i, err)
+				t.Errorf("change %d: got err %v, want %v", i, err, want)
 			}
 		})
 	}

@@ -100,7 +100,7 @@ func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsag
 	return saved, err == nil
 }
 
-// removeUsage deletes all usage of a token.
+// removeUsage deletes all of a token's usage.
 func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {

@@ -12,7 +12,7 @@
 // A file consists of pages of equal size, a power of two. The first two are meta pages. The
 // one with the higher transaction number is current; it contains the page numbers of the root
 // bucket and of the list of free pages. A bucket is a tree of branch and leaf pages, with all
-// leaf pages at the same level. The entries of the root bucket are the other buckets. A small
+// leaf pages at the same level. The root bucket's entries are the other buckets. A small
 // bucket has no pages of its own: its only leaf page is inside its entry. Numbers are in the
 // machine's byte order.
 //
@@ -61,8 +61,8 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 }
 
 // ReadDamaged is like [Read] but requires only one valid meta page and accepts a truncated
-// file. If Read would fail, the last transaction may be missing, and missing is the error from
-// Read.
+// file. If Read would fail, the last transaction may be missing, and missing is the error that
+// Read would return.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)

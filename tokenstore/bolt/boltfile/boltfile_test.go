@@ -101,7 +101,7 @@ func TestBuckets(t *testing.T) {
 		{"gone", "key 0000", nil},
 	} {
 		if got := f.Get([]byte(c.bucket), []byte(c.key)); !bytes.Equal(got, c.want) {
-			t.Errorf("Get(%s, %s): got %q", c.bucket, c.key, got)
+			t.Errorf("Get(%s, %s): got %q, want %q", c.bucket, c.key, got, c.want)
 		}
 	}
 }
@@ -158,7 +158,8 @@ func TestErrors(t *testing.T) {
 		"truncated":          {whole[:3*pageSize], boltfile.ErrDamaged, "pages of 1024 bytes"},
 		"older meta damaged": {flipped(older + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
 		"newer meta damaged": {flipped(newer + metaTransactions), boltfile.ErrDamaged, "one of its two meta pages"},
-		"both metas damaged": {flipped(metaPageSize, pageSize+metaRoot), boltfile.ErrDamaged, "none of its meta pages"},
+		"both metas damaged": {flipped(metaPageSize, pageSize+metaRoot), boltfile.ErrDamaged,
+			"neither of its meta pages"},
 		"no free list": {makeFile(t, bbolt.Options{NoFreelistSync: true}, bucket("large", 20)),
 			boltfile.ErrDamaged, "no list of free pages"},
 		"wrong free page": {flipped(freelist + 16), boltfile.ErrDamaged, "list of free pages is out of order"},
@@ -205,7 +206,7 @@ func TestWrongBranches(t *testing.T) {
 			if err := verify(f, err); errors.Is(err, boltfile.ErrDamaged) {
 				refused++
 			} else if err != nil {
-				t.Errorf("page %d refers to %d: %v", page/pageSize, other, err)
+				t.Errorf("page %d, made to refer to page %d: got err %v", page/pageSize, other, err)
 			}
 		}
 		copy(raw[target:], original[:])
@@ -260,7 +261,7 @@ func TestBitFlips(t *testing.T) {
 		raw[bit/8] ^= 1 << (bit % 8)
 	}
 	if sound == 0 || refused == 0 {
-		t.Errorf("%d files were sound and %d damaged; want some of both", sound, refused)
+		t.Errorf("%d files were sound and %d damaged; want some of each", sound, refused)
 	}
 }
 

@@ -95,7 +95,7 @@ func (m metas) newest(size int64) (metaPage, error) {
 	case !first.magic && !second.magic:
 		return metaPage{}, ErrNotBolt
 	case !first.valid && !second.valid:
-		return metaPage{}, damaged("none of its meta pages is valid")
+		return metaPage{}, damaged("neither of its meta pages is valid")
 	}
 	newest := first
 	if second.transaction > first.transaction {
@@ -121,7 +121,7 @@ func (m metas) best(size int64) (metaPage, error) {
 		}
 	}
 	if !best.valid {
-		return best, damaged("none of its meta pages is valid")
+		return best, damaged("neither of its meta pages is valid")
 	}
 	best.pages = min(best.pages, uint64(size)/uint64(best.pageSize))
 	return best, nil

@@ -161,7 +161,7 @@ func (p pages) freelist() (freelist, error) {
 	return freelist{list, free}, nil
 }
 
-// element is an entry of a leaf page.
+// element is an entry in a leaf page.
 type element struct {
 	flags      uint32
 	key, value []byte

@@ -22,7 +22,8 @@ func (f Fault) String() string {
 	return fmt.Sprintf("bucket %q: %s", f.Bucket, f.Problem)
 }
 
-// maxFaults is the maximum number of faults to record. Further faults are only counted.
+// maxFaults is the maximum number of faults to record. Further faults are counted but not
+// recorded.
 const maxFaults = 100
 
 // Structure is the result of [File.Verify]. It gives access to the readable parts of the file.
@@ -89,7 +90,7 @@ func (f *File) Verify(root RootAge) *Structure {
 		s.fault("", damaged("its root page is from an earlier transaction"))
 	}
 	if f.rootErr != nil {
-		s.root = RootOutdated // its readable pages may be outdated
+		s.root = RootOutdated // the readable pages may be outdated
 		s.fault("", f.rootErr)
 	}
 	for _, p := range f.root {
@@ -261,7 +262,7 @@ func (s *Structure) verifyLeaf(bucket string, p page, first, end []byte, root bo
 		e, ok := leafElement(p.content, i, count)
 		switch {
 		case !ok:
-			s.fault(bucket, damaged("an entry of page %d is out of range", p.number))
+			s.fault(bucket, damaged("an entry in page %d is out of range", p.number))
 			return
 		case e.flags != 0:
 			s.fault(bucket, damaged("page %d has an entry of the wrong kind", p.number))
@@ -270,7 +271,7 @@ func (s *Structure) verifyLeaf(bucket string, p page, first, end []byte, root bo
 			s.fault(bucket, damaged("page %d starts with an unexpected key", p.number))
 			return
 		case i > 0 && bytes.Compare(last, e.key) >= 0, end != nil && bytes.Compare(e.key, end) >= 0:
-			s.fault(bucket, damaged("the keys of page %d are out of order", p.number))
+			s.fault(bucket, damaged("the keys in page %d are out of order", p.number))
 			return
 		}
 		last = e.key
@@ -290,7 +291,7 @@ func (s *Structure) verifyBranch(bucket string, p page, first, end []byte, root 
 		if i+1 < len(branches) {
 			childEnd = branches[i+1].key
 		} else if end != nil && bytes.Compare(b.key, end) >= 0 {
-			s.fault(bucket, damaged("the keys of page %d are out of order", p.number))
+			s.fault(bucket, damaged("the keys in page %d are out of order", p.number))
 		}
 		below := s.verifyTree(bucket, b.page, b.key, childEnd, false, depth+1)
 		if below >= 0 && levels >= 0 && below != levels {
