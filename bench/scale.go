@@ -155,7 +155,7 @@ http://%s {
 	}()
 	for !responds(ctx, address) {
 		if time.Since(start) > time.Minute {
-			return 0, 0, errors.New("Caddy didn't respond within a minute of starting")
+			return 0, 0, errors.New("no response from Caddy within a minute of starting it")
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -318,7 +318,8 @@ func (a *App) maxScopes() (map[string]token.Grants, error) {
 		}
 		for _, text := range texts {
 			if _, err := catalog.Expand([]string{text}); err != nil {
-				unknown = errors.Join(unknown, fmt.Errorf("%s: max_scopes: %s is not a known scope; the known scopes are %s",
+				unknown = errors.Join(unknown, fmt.Errorf(
+					"%s: max_scopes: %s is not a known scope; the known scopes are %s",
 					accountLabel(name), gate.ConfigWord(text), catalog.Known()))
 			}
 		}

@@ -100,8 +100,8 @@ func TestOperatorPage(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{"*Z", "*Z.journal"} {
-		if kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern); len(
-			kept) != 1 {
+		kept, _ := filepath.Glob(home + "/.local/share/caddy/mollygate/tokens.db.replaced-" + pattern)
+		if len(kept) != 1 {
 			t.Errorf("got kept files %q", kept)
 		}
 	}

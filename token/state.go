@@ -24,7 +24,7 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("the token has changed since: its version is now %d", e.Version)
 }
 
-// AnyVersion, used as a change's version, applies the change to any version of the token.
+// AnyVersion is the version of a change that applies to any version of the token.
 const AnyVersion = 0
 
 // CheckVersion returns a [*VersionError] unless version is the token's version or

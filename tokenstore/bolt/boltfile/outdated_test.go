@@ -91,8 +91,8 @@ func value(t *testing.T, s *boltfile.Structure, name string) []byte {
 // number of the last transaction, encoded as in the entries.
 func newestMeta(raw []byte) (root, freelist uint64, transaction []byte) {
 	at := 0
-	if binary.NativeEndian.Uint64(raw[pageSize+metaTransactions:]) > binary.NativeEndian.Uint64(
-		raw[metaTransactions:]) {
+	transactionOf := func(page int) uint64 { return binary.NativeEndian.Uint64(raw[page+metaTransactions:]) }
+	if transactionOf(pageSize) > transactionOf(0) {
 		at = pageSize
 	}
 	transaction = binary.BigEndian.AppendUint64(nil, binary.NativeEndian.Uint64(raw[at+metaTransactions:]))
