@@ -39,12 +39,12 @@ type Actor struct {
 	// Address is the client address, or empty if there is none.
 	Address string
 	// Authorize returns an error if the actor may no longer make changes. The store calls it
-	// within each change's transaction, possibly more than once. It must not block and may
-	// call no method of the store except [Store.Refresh]. A nil Authorize allows all changes.
+	// within each change's transaction, possibly more than once. It must not block, and the
+	// only store method it may call is [Store.Refresh]. A nil Authorize allows all changes.
 	Authorize func() error
 }
 
-// ErrUnauthorized is returned if the actor lost the right to make a change before its
+// ErrUnauthorized is returned if the actor lost the right to make a change before the change's
 // transaction began. The returned error also wraps the error from [Actor].Authorize.
 var ErrUnauthorized = errors.New("the actor may no longer make changes")
 

@@ -8,10 +8,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Backend stores tokens. It enforces no rules; the [Store] does. All methods are safe for
-// concurrent use.
+// Backend stores tokens. It doesn't enforce any rules; the [Store] does that. All methods are
+// safe for concurrent use.
 //
-// Every error is or wraps [ErrNotFound], [token.ErrDamaged], [ErrTaken] or [ErrUnavailable].
+// Every error is, or wraps, [ErrNotFound], [token.ErrDamaged], [ErrTaken] or [ErrUnavailable].
 // The Store treats any other error as ErrUnavailable, unless it came from a ChangeFunc. If
 // Apply returns ErrUnavailable, the outcome is unknown: the backend may or may not have stored
 // the change.
@@ -32,8 +32,8 @@ type Backend interface {
 	// Apply returns that error unmodified and stores nothing.
 	//
 	// The error is ErrTaken if another token has one of the digests, an [*EndedError] if the
-	// token's Digest is new but an earlier change ended it, and ErrRepeated if the change's
-	// request repeats a stored request. In all these cases Apply stores nothing.
+	// change sets a Digest whose secret an earlier change ended, and ErrRepeated if the
+	// change's request repeats a stored request. In all these cases Apply stores nothing.
 	Apply(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error)
 	// List calls yield for each token after the given position, in the given order or, if
 	// descending is set, in reverse. It stops when yield returns false. For a damaged token,
@@ -48,7 +48,7 @@ type Backend interface {
 	// Usage returns the usage that SaveUsage stored for the token, or a zero Usage if there is
 	// none, together with the current FlushState. The usage includes at least the days from
 	// first to last. Usage must not wait for the network. If the error is ErrDamaged, Usage
-	// also returns the days that can be read.
+	// still returns the days that can be read.
 	Usage(id token.ID, first, last Day) (Usage, FlushState, error)
 	// SaveUsage adds each difference to a token's usage with [Usage.Plus] and stores the
 	// state, all in one transaction. It ignores unknown IDs, so counts saved late don't bring
@@ -64,8 +64,8 @@ type Backend interface {
 	// before isn't nil, Audit starts with the entry before that position. It skips damaged
 	// entries.
 	Audit(before *AuditPosition, yield func(AuditPosition, AuditEntry) bool) error
-	// Prune deletes a bounded number of records older than keep specifies, and reports whether
-	// more remain.
+	// Prune deletes a bounded number of records that are older than keep allows, and reports
+	// whether more remain.
 	Prune(keep Retention) (more bool, err error)
 	// State returns the store's state.
 	State() (State, error)
@@ -75,7 +75,7 @@ type Backend interface {
 	// Health returns the health of the storage. It doesn't wait for the disk.
 	Health() Health
 	// Sequence returns the number of the last change written. Each change increases the
-	// number, so a copy of the store made before a change has a lower one.
+	// number, so a copy of the store made before a change has a lower number.
 	Sequence() uint64
 	// Compact frees the space used by deleted records and returns the store's size in bytes
 	// before and after. Changes wait until Compact returns. A backend that can't compact its
@@ -93,7 +93,7 @@ type Backend interface {
 type State struct {
 	// Recorded is the latest time passed to Apply or SaveUsage.
 	Recorded time.Time
-	// Elapsed is the elapsed time: a time that has certainly passed, even if the clock jumps.
+	// Elapsed is the elapsed time: a time that has definitely passed, even if the clock jumps.
 	// It determines which records are old enough to delete.
 	Elapsed time.Time
 	// Announced is the time up to which expiry events have been published.
@@ -109,8 +109,8 @@ type Retention struct {
 	// Audit and Requests are the times of the oldest audit entry and idempotency request to
 	// retain.
 	Audit, Requests time.Time
-	// Hours is the first day whose hourly counts are retained, and Days is the first day
-	// retained at all. For the days in between, only daily sums are kept.
+	// Hours is the first day whose hourly counts are retained, and Days is the first day for
+	// which any counts are retained. For the days in between, only daily sums are kept.
 	Hours, Days Day
 }
 
@@ -123,9 +123,9 @@ type Change struct {
 	// Token is the token after the change; nil deletes it.
 	Token *token.Token
 	Audit AuditEntry
-	// Request, unless it is nil, is stored so that a repeat is recognized.
+	// If Request isn't nil, it is stored so that a repeat can be recognized.
 	Request *KeptRequest
-	// Ended, unless it is nil, is stored permanently. If its digest is already stored, the
+	// If Ended isn't nil, it is stored permanently. If its digest is already stored, the
 	// earlier of the two times is kept. If EndsKnown is set, Ended is stored only if its
 	// digest is already stored.
 	Ended     *EndedSecret
@@ -160,13 +160,13 @@ func (o Order) PositionOf(t *token.Token) Position {
 
 // Health describes the health of a backend's storage.
 type Health struct {
-	// Write is the reason that the last write failed or that the next one would fail, or nil.
+	// Write is the reason the last write failed or the next one would fail, or nil.
 	Write error
 	// Damaged is the number of tokens that can't be read. List returns them marked as damaged.
 	Damaged int
 	// Repairs lists the repairs made since the backend was opened.
 	Repairs []Repair
-	// Unrepaired is the reason why damage could not be repaired, or nil.
+	// Unrepaired is the reason damage could not be repaired, or nil.
 	Unrepaired error
 	// Size is the store's size in bytes. DiskFree is the number of bytes that can still be
 	// written, or -1 if unknown.
@@ -186,6 +186,6 @@ type Repair struct {
 
 // Loss is a record that could not be read.
 type Loss struct {
-	// Bucket is the kind of record, and What identifies it.
+	// Bucket is the kind of record, and What identifies the record.
 	Bucket, What string
 }

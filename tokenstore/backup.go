@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxBackups is the maximum number of open backups. Each one is a copy of the whole store that
-// exists until it is closed.
+// maxBackups is the maximum number of open backups. Each one is a full copy of the store,
+// which exists until the backup is closed.
 const maxBackups = 2
 
 // ErrTooManyBackups is returned by [Store.Backup] while two other backups are open.

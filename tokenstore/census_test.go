@@ -81,7 +81,7 @@ func TestPending(t *testing.T) {
 	s := openTestStore(t)
 	s.flushed = func(took time.Duration, tokens int) {
 		if took < 0 {
-			t.Error(took)
+			t.Errorf("Flushed was called with the negative duration %s", took)
 		}
 		flushed <- tokens
 	}

@@ -36,8 +36,7 @@ func (s *Store) CreateOnce(policy token.Policy, draft token.Draft, actor Actor, 
 		return nil, token.Secret{}, false, err
 	}
 	wanted.CreatedBy = wire.ValidText(actor.Name)
-	// An ID collision is practically impossible, but without a retry it would return another
-	// actor's token.
+	// An ID collision is practically impossible, but if one occurs, try again with another ID.
 	for range 3 {
 		if wanted.ID, err = token.NewID(s.random); err != nil {
 			return nil, token.Secret{}, false, err
@@ -185,9 +184,9 @@ func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
 // apply stores a change and then updates memory. Both steps hold the token's lock, so changes
 // reach memory in the same order as the disk.
 //
-// The actor is authorized within the transaction: once a call that removes the actor's rights
-// has returned, no change by that actor can begin. Authorizing earlier would let through
-// changes that were already waiting for the disk.
+// The actor is authorized within the transaction, so once a call that removes the actor's
+// rights has returned, no change by that actor can begin. Authorizing earlier would let
+// through changes that were already waiting for the disk.
 func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc) (*token.Token, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed

@@ -52,8 +52,8 @@ func (s *Store) Now() time.Time {
 // that expired only because of it become valid again. If the clock is ahead of the elapsed
 // time, for example because the server was off for days, the store resumes deleting old
 // records. from is the previous time: the elapsed time if the clock was ahead of it, and the
-// effective time otherwise. to is the new effective time. If they are equal, nothing has
-// changed.
+// effective time otherwise. to is the new effective time. If from and to are equal, nothing
+// has changed.
 func (s *Store) AcceptClock(actor Actor) (from, to time.Time, err error) {
 	if s.closed.Load() {
 		return from, to, ErrClosed

@@ -22,11 +22,11 @@
 //
 // # Counting
 //
-// Each counted request becomes an entry in the usage journal, which survives if the process is
-// killed (see package journal). A flush adds up the entries since the last flush and saves the
-// sums together with the journal's position in one transaction. Open adds the entries after
-// the saved position. Each request therefore counts exactly once. The store guarantees the
-// following:
+// Each counted request becomes an entry in the usage journal, which survives even if the
+// process is killed (see package journal). A flush adds up the entries since the last flush
+// and saves the sums together with the journal's position in one transaction. Open adds the
+// entries after the saved position. Each request therefore counts exactly once. The store
+// guarantees the following:
 //
 //   - If the process is killed, no counts are lost.
 //   - After a power failure, all saved counts are preserved.
@@ -37,12 +37,12 @@
 //
 // The series ([Store.Series]) contains one count per hour, scope and outcome. After a week,
 // hourly counts are merged into daily counts. [Store.KeepHistory] sets how long daily counts
-// are kept. A day has at most maxDayCounts pairs of scope and outcome. If no history has been
-// deleted yet, a token's totals equal the sums of its series.
+// are kept. A day has at most maxDayCounts combinations of scope and outcome. If no history
+// has been deleted yet, a token's totals equal the sums of its series.
 //
 // # Memory
 //
 // Only tokens used since the store was opened are in memory; opening the store doesn't read
-// any tokens. A token in memory is an entry without pointers, found through a map from its
-// digest. Data shared by several tokens is stored only once.
+// any tokens. Each token in memory is an entry without pointers, which is looked up by the
+// token's digest. Data shared by several tokens is stored only once.
 package tokenstore

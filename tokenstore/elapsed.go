@@ -13,12 +13,12 @@ import (
 const maxDowntime = 24 * time.Hour
 
 // elapsedClock measures the elapsed time, which determines when old records are deleted. If
-// the clock briefly jumps years ahead, tokens are expired only until it is corrected, but
+// the clock briefly jumps years ahead, tokens count as expired only until it is corrected, but
 // records deleted in the meantime would be lost. The elapsed time therefore advances only
-// while the process runs, plus at most a day for the downtime before it.
+// while the process runs, plus at most a day for the downtime before it started.
 type elapsedClock struct {
 	mu sync.Mutex
-	// base is the elapsed time at the moment when uptime's result was from.
+	// base is the elapsed time at the moment when uptime returned the value in from.
 	base time.Time
 	from time.Duration
 	// uptime returns how long the process has run.
@@ -27,8 +27,8 @@ type elapsedClock struct {
 
 // open starts at the clock's time if that is at most a day after the stored elapsed time.
 // Otherwise it starts at the stored time. A clock that is behind the stored time is wrong, as
-// on a machine without a battery-backed clock. A clock that is further ahead must not gain a
-// day with each restart.
+// on a machine without a battery-backed clock. A clock that is further ahead must not advance
+// the elapsed time by a day at each restart.
 func (c *elapsedClock) open(stored, now time.Time, uptime func() time.Duration) {
 	c.uptime = uptime
 	if downtime := now.Sub(stored); downtime < 0 || downtime > maxDowntime {

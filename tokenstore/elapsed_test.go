@@ -30,7 +30,8 @@ func (s *testStore) pruned(t *testing.T) (left int) {
 	return left
 }
 
-// TestPruneByElapsedTime verifies that records are kept if only the clock makes them look old.
+// TestPruneByElapsedTime verifies that records are kept if they look old only because the
+// clock is wrong.
 func TestPruneByElapsedTime(t *testing.T) {
 	t.Parallel()
 	year := new(months(12))

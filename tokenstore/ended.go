@@ -37,8 +37,8 @@ func (e *EndedError) Error() string {
 // Unwrap returns [ErrTaken].
 func (e *EndedError) Unwrap() error { return ErrTaken }
 
-// setEnded sets Ended and EndsKnown for a change to old. Every change calls setEnded, so it
-// covers every way to end a secret.
+// setEnded sets Ended and EndsKnown for a change to old. Every change calls setEnded, so
+// setEnded covers every way a secret can end.
 func (c *Change) setEnded(old *token.Token, now time.Time) {
 	if old == nil {
 		return

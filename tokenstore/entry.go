@@ -7,18 +7,19 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// entry holds the part of a token in use that requests need. It contains no pointers, so the
-// garbage collector never scans entries, even if there are a million of them.
+// entry holds the data about a token in use that requests need. It contains no pointers, so
+// the garbage collector never scans entries, even if there are a million of them.
 type entry struct {
 	mu sync.Mutex
 	// terms is the number of the token's terms in termsList.
 	terms uint32
 	state entryState
-	// nameLength is the length of the name. Names longer than the array are stored in extra.
+	// nameLength is the length of the name. Names that don't fit in the name array are stored
+	// in the entry's extra.
 	nameLength uint8
 	id         token.ID
 	digest     token.Digest
-	// These times are in whole seconds, because validity depends on nothing finer; see
+	// These times are in whole seconds, because validity doesn't depend on anything finer; see
 	// secondsOf.
 	expires, notBefore, began int64
 	rate                      rateState

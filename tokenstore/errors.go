@@ -7,7 +7,7 @@ import (
 
 // Errors returned by a Store. Test for them with errors.Is.
 var (
-	// ErrNotFound means that no token has the given ID or secret. Callers deliberately can't
+	// ErrNotFound means that no token has the given ID or secret. By design, callers can't
 	// tell the two cases apart.
 	ErrNotFound = errors.New("no such token")
 	// ErrTaken means that another token already has the new token's ID or secret.

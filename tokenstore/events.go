@@ -23,8 +23,8 @@ const (
 	EventExpiring EventKind = "expiring"
 	EventExpired  EventKind = "expired"
 	// EventUsedAfterRevoke is published when a request presents a secret that was revoked or
-	// replaced by a rotation and is no longer valid. It is published at most once per hour and
-	// token.
+	// replaced by a rotation and is no longer valid. It is published at most once per token
+	// per hour.
 	EventUsedAfterRevoke EventKind = "used_after_revoke"
 )
 
@@ -69,7 +69,7 @@ type usedAfterRevoke struct {
 }
 
 // maxUsedAfterRevoke is the maximum number of tokens recorded per hour, to limit memory use.
-// For further tokens, the event is published in the next hour.
+// For further tokens, no event is published until the next hour.
 const maxUsedAfterRevoke = 10_000
 
 // first reports whether this is the token's first use after revocation in the current hour.

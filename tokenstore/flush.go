@@ -54,7 +54,7 @@ type flusher struct {
 	// store.
 	path      string
 	id, store uint64
-	// replayErr is the reason why the journal of an earlier process can't be read, or nil. The
+	// replayErr is the reason an earlier process's journal can't be read, or nil. The
 	// journal's entries are added as soon as it can be read.
 	replayErr error
 	// replayFlush is the number of the first flush that includes the earlier process's

@@ -13,7 +13,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// used returns the token's usage saved in the backend, without its days.
+// used returns the token's usage as saved in the backend, without its days.
 func (s *testStore) used(t testing.TB, id token.ID) Usage {
 	t.Helper()
 	used, err := s.memory.saved(id)
@@ -248,8 +248,8 @@ func TestDeleteDuringSave(t *testing.T) {
 	}
 }
 
-// TestCountsSaturate verifies that counts stop at maxCount. If a count wrapped to zero, its
-// limits would no longer work.
+// TestCountsSaturate verifies that counts stop at maxCount. If a count wrapped around to zero,
+// the limits based on it would no longer work.
 func TestCountsSaturate(t *testing.T) {
 	t.Parallel()
 	for _, base := range []uint64{math.MaxInt64 - 3, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64 - 1,

@@ -96,7 +96,7 @@ func TestImportAgain(t *testing.T) {
 	later := func(s *testStore, d time.Duration) { s.clock.set(testTime.Add(d)) }
 	for name, test := range map[string]struct {
 		end func(*testing.T, *testStore, token.ID)
-		// at is when the secret was taken out of service, as the time since the import, or
+		// at is when the secret was taken out of service, as a duration since the import, or
 		// zero if it still belongs to a token.
 		at time.Duration
 	}{

@@ -24,7 +24,7 @@ type index struct {
 	locks   idLocks
 }
 
-// numbers maps keys to the numbers of entries.
+// numbers maps keys to entry numbers.
 type numbers[K comparable] struct {
 	mu      sync.RWMutex
 	numbers map[K]uint32

@@ -79,7 +79,7 @@ func TestTermsKey(t *testing.T) {
 }
 
 // TestReusedEntries verifies that when a token is deleted, its requests in progress don't
-// count for the token that reuses the entry. No request may see a mixture of the two tokens.
+// count for the token that reuses its entry. No request may see a mixture of the two tokens.
 func TestReusedEntries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -146,8 +146,8 @@ func TestReusedEntries(t *testing.T) {
 	}
 }
 
-// TestMemoryOfTokens verifies that a token in use takes at most 300 bytes and that the garbage
-// collector scans none of them.
+// TestMemoryOfTokens verifies that a token in use takes at most 300 bytes and that its entry
+// contains nothing for the garbage collector to scan.
 func TestMemoryOfTokens(t *testing.T) {
 	const tokens, most = 100_000, 300
 	s := openTestStore(t)

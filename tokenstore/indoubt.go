@@ -12,8 +12,8 @@ import (
 
 // inDoubt holds the tokens whose last change is in doubt: the write failed, but the change may
 // still be on disk. The next successful write settles it. Until then, memory holds the
-// narrower of the two states, and the store doesn't return the backend's state. The zero value
-// is ready to use.
+// narrower of the states before and after the change, and the store doesn't return the
+// backend's state. The zero value is ready to use.
 type inDoubt struct {
 	n      atomic.Int64
 	mu     sync.Mutex

@@ -27,8 +27,8 @@ func TestFailedChange(t *testing.T) {
 	enable := func(tok *token.Token) { tok.DisabledAt = time.Time{} }
 	for name, c := range map[string]struct {
 		before, change func(*token.Token)
-		// Until the outcome is known, Authenticate returns the status meanwhile or the error
-		// fails.
+		// meanwhile and fails are the status and the error that Authenticate returns until the
+		// outcome is known.
 		meanwhile     token.Status
 		fails         error
 		stored, other token.Status // final status if the change was stored and if it was not
@@ -122,7 +122,7 @@ func TestFailedDeletion(t *testing.T) {
 	}
 }
 
-// TestFailedCreation verifies that a repeated request doesn't return a token that may not be
+// TestFailedCreation verifies that a repeated request doesn't return a token that might not be
 // stored.
 func TestFailedCreation(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestFlushSettlesChanges(t *testing.T) {
 	}
 }
 
-// TestNarrower verifies how addresses and scopes decide which token is narrower.
+// TestNarrower verifies how addresses and scopes determine which token is narrower.
 func TestNarrower(t *testing.T) {
 	t.Parallel()
 	prefixes := func(texts ...string) (list []netip.Prefix) {

@@ -52,9 +52,9 @@ func (m *memory) copy(t testing.TB) *memory {
 	return c
 }
 
-// whileReplaying opens the backend, which saves the killed process's counts. It returns a copy
-// of the backend from before each transaction, and one from after the last, without a new
-// journal.
+// whileReplaying opens the backend, which saves the killed process's counts. It returns copies
+// of the backend: one from before each transaction, and one from after the last transaction
+// but with the old journal.
 func (m *memory) whileReplaying(t *testing.T, clock *testClock) (copies []*memory) {
 	t.Helper()
 	m.beforeSave = func() { copies = append(copies, m.copy(t)) }
@@ -258,7 +258,7 @@ func TestReplayKeepsEverything(t *testing.T) {
 
 // TestUnreadableJournal verifies what happens if a killed process's journal can't be read at
 // first. Counting continues, and once the journal can be read, its counts are added exactly
-// once, even after another kill, and are also added to quotas in use.
+// once, even after another kill. Quotas in use include them as well.
 func TestUnreadableJournal(t *testing.T) {
 	t.Parallel()
 	s := openJournaled(t)

@@ -9,9 +9,9 @@ import (
 // rateState is the state of a token's rate limit.
 type rateState struct{ arrival int64 }
 
-// take takes one request from the limit, or only reports its state if peek is set. If the
-// state is ahead of now, the clock may have been set back, or another goroutine may already
-// have used a later time. In that case take reads the clock again.
+// take takes one request from the limit, or only reports the limit's state if peek is set. If
+// the state is ahead of now, the clock may have been set back, or another goroutine may
+// already have used a later time. In that case take reads the clock again.
 func (s *rateState) take(l token.RateLimit, now time.Time, clock Clock, peek bool) token.Standing {
 	at := now.UnixNano()
 	if l.Ahead(s.arrival, at) {
@@ -50,15 +50,15 @@ func (s *Store) rate(number uint32, tok Principal, now time.Time, peek bool) (st
 
 // quotaState is the number of requests a token has taken from its quota in one period. The
 // period lasts from the beginning of start to the beginning of end. The zero quotaState
-// belongs to no period. A period's first state is computed from the token's usage, so quotas
-// survive restarts.
+// doesn't belong to any period. A period's first state is computed from the token's usage, so
+// quotas survive restarts.
 type quotaState struct {
 	taken      int64
 	start, end Day
 }
 
 // lateTime is how long after the end of a period a request that began in it may still take
-// from the quota. The request then counts in the new period. If a request's time is even
+// from the quota. The request then counts toward the new period. If a request's time is even
 // earlier, the clock was set back.
 const lateTime = time.Hour
 
@@ -68,7 +68,7 @@ func (q *quotaState) covers(period token.Period, now time.Time) bool {
 		!now.Before(q.start.Start().Add(-lateTime))
 }
 
-// take takes one request from the quota, or only reports its state if peek is set.
+// take takes one request from the quota, or only reports the quota's state if peek is set.
 func (q *quotaState) take(limit int64, now time.Time, peek bool) token.Standing {
 	end := q.end.Start()
 	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken,
@@ -105,12 +105,12 @@ func (r Reservation) Release() {
 	})
 }
 
-// TakeQuota takes a request from the token's quota. The first request in a period reads the
-// token's usage. The caller must release the reservation if it doesn't count the request as
-// allowed. The errors are [ErrNotFound] and [ErrUnavailable].
+// TakeQuota takes a request from the token's quota. For the first request in a period,
+// TakeQuota reads the token's usage. The caller must release the reservation unless it counts
+// the request as allowed. The errors are [ErrNotFound] and [ErrUnavailable].
 //
-// Requests in progress while a token's quota is set or its period is changed may be missing
-// from the new state.
+// Requests that are in progress when a token's quota is set or its period is changed may be
+// missing from the new state.
 func (s *Store) TakeQuota(m Match, now time.Time) (Reservation, token.Standing, error) {
 	standing, start, err := s.quota(m.number, m.Token, now, false)
 	if err != nil || standing.Limit == 0 || standing.Exceeded {
@@ -126,8 +126,8 @@ func (s *Store) QuotaStanding(tok Principal, now time.Time) (token.Standing, err
 	return standing, err
 }
 
-// quota takes one request from a token's quota, or only reports its state if peek is set. It
-// also returns the beginning of the period.
+// quota takes one request from a token's quota, or only reports the quota's state if peek is
+// set. It also returns the beginning of the period.
 func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (standing token.Standing, start Day,
 	err error) {
 	quota := tok.Quota

@@ -351,7 +351,7 @@ func (m *memory) Close() error {
 
 func (m *memory) reopen() { m.do(func() { m.closed = false }) }
 
-// called returns the number of calls per method since the previous call of called.
+// called returns the number of calls per method since called was last used.
 func (m *memory) called() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

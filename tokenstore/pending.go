@@ -40,7 +40,7 @@ type batch struct {
 // tokenUse is the unsaved usage of one token.
 type tokenUse struct {
 	id token.ID
-	// last is the entry of the newest allowed request, and previous the entry of the newest
+	// last is the entry of the newest allowed request, and previous is the entry of the newest
 	// allowed request that used the previous secret.
 	last, previous     []byte
 	lastAt, previousAt int64
@@ -201,7 +201,7 @@ func (b *batch) ids() []token.ID {
 }
 
 // usages yields the usage of the given tokens from a batch that is being saved. For days
-// before hours, it adds up the hourly counts.
+// before the day passed as hours, it merges the hourly counts into daily counts.
 func (p *pending) usages(b *batch, ids []token.ID, hours Day) iter.Seq2[token.ID, Usage] {
 	return func(yield func(token.ID, Usage) bool) {
 		for _, id := range ids {
@@ -233,8 +233,8 @@ func (p *pending) saved() {
 	}
 }
 
-// differences returns the differences to a token's usage that may not yet be saved in the
-// backend, including everything counted so far.
+// differences returns the differences to a token's usage that might not be saved in the
+// backend yet, including everything counted so far.
 func (p *pending) differences(id token.ID, j *journal.Journal) (differences []difference) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Principal identifies the sender of a request. It contains the part of a token that requests
-// need. The zero Principal is unknown.
+// Principal identifies the sender of a request. It contains the token data that requests need.
+// The zero Principal is unknown.
 type Principal struct {
 	ID token.ID
 	// ExpiresAt and NotBefore have the same meaning as in [token.Token].

@@ -38,9 +38,9 @@ func (s *Store) Get(id token.ID) (TokenUsage, error) {
 	return s.WithUsage(token)
 }
 
-// Lookup finds the token that a presented secret belongs to, whatever its status, and reports
-// whether the secret is the previous one. It counts nothing. It returns the same errors as
-// [Store.Authenticate].
+// Lookup finds the token that a presented secret belongs to, regardless of the token's status,
+// and reports whether the secret is the previous one. It doesn't count as a request. It
+// returns the same errors as [Store.Authenticate].
 func (s *Store) Lookup(c token.Credential) (found TokenUsage, previous bool, err error) {
 	if s.closed.Load() {
 		return TokenUsage{}, false, ErrClosed
@@ -70,7 +70,8 @@ const noDay Day = 0
 
 // usage returns a token's current usage, including the days from first to last.
 func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
-	// Read the pending usage first. If it is saved before the next read, the state shows that.
+	// Read the pending usage first. If it is saved before the backend is read, the state shows
+	// that.
 	counted := s.pending.differences(id, s.journal)
 	used, state, err := s.backend.Usage(id, first, last)
 	if errors.Is(err, token.ErrDamaged) {
@@ -159,17 +160,17 @@ func (s *Store) List(page Page) ([]TokenUsage, *Position, error) {
 	return tokens, &next, nil
 }
 
-// scanChunk is the number of tokens that one transaction of the backend scans. It is limited
-// because bbolt's file grows while a read transaction is open.
+// scanChunk is the number of tokens that one backend transaction scans. It is limited because
+// bbolt's file grows while a read transaction is open.
 const scanChunk = 10_000
 
 // Scan calls visit for every token until visit returns false. The token is valid only during
 // the call; use Clone to retain it. Scan visits each token once, but may miss tokens created
-// or deleted during the scan. A million tokens take less than a second. Scan returns the
-// context's error if the context is done.
+// or deleted during the scan. Scanning a million tokens takes less than a second. Scan returns
+// the context's error if the context is done.
 func (s *Store) Scan(ctx context.Context, visit func(TokenUsage) bool) error {
-	// Flush first, to include everything counted in the backend's usage. If the flush fails,
-	// the flusher stays locked, and nothing is saved during the scan.
+	// Flush first, so that the backend's usage includes everything counted so far. If the
+	// flush fails, the flusher stays locked, and nothing is saved during the scan.
 	unsaved, unlock, err := s.flushForScan()
 	if err != nil {
 		return readError(err)

@@ -10,7 +10,7 @@ import (
 )
 
 // TestLookup verifies that Lookup finds a token by its current and its previous secret, even
-// if the token is revoked, and counts nothing.
+// if the token is revoked, and that this doesn't count as a request.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

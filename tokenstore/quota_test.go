@@ -121,8 +121,8 @@ func TestDailyQuota(t *testing.T) {
 	}
 }
 
-// TestQuotaOfOne verifies that a quota of one lets exactly one of a hundred concurrent
-// requests pass.
+// TestQuotaOfOne verifies that a quota of one allows exactly one of a hundred concurrent
+// requests.
 func TestQuotaOfOne(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 1, token.PeriodDay)
@@ -238,7 +238,7 @@ func TestQuotaCountsAllUse(t *testing.T) {
 
 // TestQuotaAfterClockSetBack sets the clock back after it ran ahead into the next month. It
 // verifies that the current month's usage is preserved and that requests made while the clock
-// was wrong count in the next month.
+// was wrong count toward the next month.
 func TestQuotaAfterClockSetBack(t *testing.T) {
 	t.Parallel()
 	q := newQuotaTest(t, 2, token.PeriodMonth)

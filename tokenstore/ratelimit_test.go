@@ -72,8 +72,8 @@ func TestRateLimit(t *testing.T) {
 }
 
 // TestRateLimitIsExact runs 64 goroutines whose clock readings arrive out of order. It
-// verifies that no more requests pass than the burst plus the refill. A limit that counted the
-// same time twice after going back would allow thousands more.
+// verifies that no more requests pass than the burst plus the refill. If the limit credited
+// the same time twice after a step back, thousands more would pass.
 func TestRateLimitIsExact(t *testing.T) {
 	t.Parallel()
 	limit := token.RateLimit{Requests: 1000, Window: time.Minute}
@@ -123,8 +123,8 @@ func TestRateLimitWithStaleTime(t *testing.T) {
 	}
 }
 
-// TestTakeRate verifies that changing the limit takes effect immediately and doesn't reset the
-// requests already taken.
+// TestTakeRate verifies that changing the limit takes effect immediately and doesn't forget
+// the requests already taken.
 func TestTakeRate(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

@@ -158,8 +158,8 @@ func DecodeDay(key []byte, day Day, record []byte) (DayUsage, error) {
 }
 
 // appendPoints appends one field per scope and outcome. The field contains the scope, the
-// outcome and, for each hour with requests, the hour and the number of requests. For a whole
-// day it contains only one number of requests.
+// outcome and, for each hour with requests, the hour and the number of requests. For a day
+// that is stored as a whole, the field contains a single number of requests instead.
 func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	var value []byte
 	for i, p := range d.Points {
@@ -178,7 +178,7 @@ func appendPoints(b []byte, number protowire.Number, d DayUsage) []byte {
 	return b
 }
 
-// setDay decodes a day. Days are stored plus one because zeros are not encoded.
+// setDay decodes a day. Days are stored with one added, because zeros are not encoded.
 func setDay(f wire.Field, d *DayUsage) error {
 	var n uint64
 	if err := f.SetUint(&n); err != nil {

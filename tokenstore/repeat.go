@@ -17,15 +17,14 @@ import (
 const RequestRetention = 24 * time.Hour
 
 var (
-	// ErrRepeated means that a request with the same idempotency key has already been carried
-	// out.
-	ErrRepeated = errors.New("a request with this idempotency key has already been carried out")
+	// ErrRepeated means that a request with the same idempotency key has already succeeded.
+	ErrRepeated = errors.New("a request with this idempotency key has already succeeded")
 	// ErrRepeatDiffers means that the idempotency key was used for a different request.
 	ErrRepeatDiffers = errors.New("the idempotency key was used for a different request")
 )
 
-// Request identifies a request so that a repeat can be recognized. The zero Request is never a
-// repeat.
+// Request identifies a request so that a repeat can be recognized. The zero Request is never
+// treated as a repeat.
 type Request struct {
 	// Key is the client's idempotency key for the request.
 	Key string
@@ -38,7 +37,7 @@ type KeptRequest struct {
 	// Key is the digest of the actor and the idempotency key. Body is the digest of the
 	// request's body.
 	Key, Body token.Digest
-	// ID is the token's ID. Time is when the token was created, measured in elapsed time.
+	// ID is the token's ID. Time is when the token was created, according to the elapsed time.
 	ID   token.ID
 	Time time.Time
 }

@@ -53,7 +53,7 @@ type DayUsage struct {
 	Points []Point
 }
 
-// Point is the number of requests with one scope and outcome in an hour or a day.
+// Point is the number of requests with a given scope and outcome in an hour or a day.
 type Point struct {
 	// Time is the start of the hour or the day, in UTC.
 	Time time.Time
@@ -79,7 +79,7 @@ func (d DayUsage) AsWhole() DayUsage {
 }
 
 // Plus returns the sum of d and more, which must be for the same day. The result is whole if
-// either of them is.
+// either operand is.
 func (d DayUsage) Plus(more DayUsage) DayUsage {
 	if more.Whole {
 		d = d.AsWhole()
@@ -91,9 +91,9 @@ func (d DayUsage) Plus(more DayUsage) DayUsage {
 	return d
 }
 
-// maxDayCounts is the maximum number of pairs of scope and outcome in a day. With Mollymawk's
-// routes, a token has at most about fifty. Requests for further pairs are counted without a
-// scope.
+// maxDayCounts is the maximum number of combinations of scope and outcome in a day. With
+// Mollymawk's routes, a token has at most about fifty. Requests with further combinations are
+// counted without a scope.
 const maxDayCounts = 64
 
 // Add adds p to d. d.Points must not be shared. Only the hour of p.Time is used.
@@ -148,7 +148,7 @@ const (
 func (s *Store) KeepHistory(days int) { s.historyDays.Store(int64(days)) }
 
 // hoursSince returns the first day whose hourly counts are retained. daysSince returns the
-// first day retained at all.
+// first day for which any counts are retained.
 func hoursSince(now time.Time) Day { return DayOf(now) - hourRetention }
 
 func (s *Store) daysSince(now time.Time) Day {

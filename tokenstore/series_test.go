@@ -35,8 +35,9 @@ func (s *testStore) points(t testing.TB, id token.ID, step Step, from, to time.T
 	return lines
 }
 
-// TestSeries verifies that each request counts in the hour and the day in which it began, by
-// scope and outcome. This must hold before and after the count is saved and after a restart.
+// TestSeries verifies that each request counts toward the hour and the day in which it began,
+// by scope and outcome. This must hold before and after the count is saved and after a
+// restart.
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -172,8 +173,8 @@ func TestSeriesSurvivesRestarts(t *testing.T) {
 	}
 }
 
-// TestLateRequest verifies that each request counts on the day on which it began, no matter in
-// which order requests are counted and saved.
+// TestLateRequest verifies that each request counts toward the day on which it began, no
+// matter in which order requests are counted and saved.
 func TestLateRequest(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)

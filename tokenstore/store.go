@@ -30,10 +30,10 @@ type Options struct {
 	// FlushInterval is negative, the store flushes only in Close and Flush and deletes nothing
 	// in the background.
 	FlushInterval time.Duration
-	// Flushed, unless it is nil, is called after each attempt to save usage, including those
-	// made by Close. It receives the attempt's duration and the number of tokens.
+	// If Flushed isn't nil, it is called after each attempt to save usage, including attempts
+	// made by Close. It receives the attempt's duration and number of tokens.
 	Flushed func(took time.Duration, tokens int)
-	// Events, unless it is nil, is called for each event, on the goroutine that caused the
+	// If Events isn't nil, it is called for each event, on the goroutine that caused the
 	// event. It must not block.
 	Events func(Event)
 }
@@ -48,7 +48,7 @@ const (
 	noticeInterval = time.Minute
 )
 
-// Store manages all tokens of one backend.
+// Store manages all tokens in one backend.
 type Store struct {
 	backend Backend
 	clock   Clock
@@ -157,8 +157,8 @@ type Match struct {
 	Status token.Status
 	// Digest is the digest of the presented secret.
 	Digest token.Digest
-	// Previous is set if the secret is the one from before the last rotation, which remains
-	// valid until PreviousValidUntil.
+	// Previous is set if the last rotation replaced the secret. The secret then remains valid
+	// until PreviousValidUntil.
 	Previous           bool
 	PreviousValidUntil time.Time
 
@@ -315,7 +315,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 	}
 }
 
-// condition reports whether a problem exists. The problem is logged when it begins and when it
+// condition is true while a problem exists. The problem is logged when it begins and when it
 // ends.
 type condition bool
 

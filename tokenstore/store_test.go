@@ -60,8 +60,8 @@ func TestCreateAndAuthenticate(t *testing.T) {
 }
 
 // TestMissesDoTheSameWork verifies that an unknown ID, a known ID with a wrong secret and a
-// partly correct secret all cause the same work. None of them may access a record or take a
-// lock.
+// partly correct secret all cause the same amount of work. None of them may access a record or
+// take a lock.
 func TestMissesDoTheSameWork(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -282,7 +282,7 @@ func TestDelete(t *testing.T) {
 	if s.index.byID(tok.ID) != 0 {
 		t.Error("the token is still in memory")
 	}
-	// Counts of requests in progress restore nothing.
+	// Counting requests in progress doesn't bring the usage back.
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
 	if err := s.Flush(); err != nil {
@@ -295,7 +295,7 @@ func TestDelete(t *testing.T) {
 
 func TestCreateTaken(t *testing.T) {
 	t.Parallel()
-	// Repeating random bytes produce the same ID.
+	// The same random bytes produce the same ID.
 	random := func() io.Reader { return repeat("the same bytes again and again") }
 	backend := newMemory()
 	s, err := Open(backend, Options{Clock: newTestClock(testTime), FlushInterval: -1, Random: random()})

@@ -10,7 +10,7 @@ import (
 // termsList assigns numbers to the terms of tokens in use, so that entries don't need pointers
 // to their terms.
 type termsList struct {
-	// terms only ever grows at the end. A number is reused only when no entry uses it.
+	// terms only ever grows at the end. A number is reused only once no entry uses it anymore.
 	terms atomic.Pointer[[]*token.Terms]
 
 	mu      sync.Mutex

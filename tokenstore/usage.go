@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// maxCount is the value at which counts stop. If a count wrapped to zero, its limits would no
-// longer work.
+// maxCount is the largest value that a count can reach. If a count wrapped around to zero, the
+// limits based on it would no longer work.
 const maxCount = math.MaxInt64
 
 // Usage is a token's usage, or a difference to add to a token's usage. Counts are totals since
@@ -25,7 +25,8 @@ type Usage struct {
 	Days []DayUsage
 }
 
-// LastUse describes the newest allowed request. The zero value means never used.
+// LastUse describes the newest allowed request. The zero value means that the token was never
+// used.
 type LastUse struct {
 	// Time has microsecond precision.
 	Time      time.Time

@@ -8,7 +8,7 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// watchInterval is how often watched tokens are checked for expiry. No request runs on for
+// watchInterval is how often watched tokens are checked for expiry. No request continues for
 // more than a second after its token expires.
 const watchInterval = 250 * time.Millisecond
 
@@ -23,8 +23,8 @@ type Watched interface {
 	End()
 }
 
-// Watch ends an operation soon after its token no longer allows it. The zero Watch is
-// inactive. A Watch must not be copied after it has been passed to [Store.Watch].
+// Watch ends an operation soon after its token stops allowing it. The zero Watch is inactive.
+// A Watch must not be copied after it has been passed to [Store.Watch].
 type Watch struct {
 	digest  token.Digest
 	watched Watched

@@ -67,8 +67,8 @@ func testAudit(s *suite) {
 	}
 }
 
-// prune calls Prune until no more records remain. It verifies that the number of calls was at
-// least what PruneLimit requires for the number of records.
+// prune calls Prune until it reports that no more records remain. prune verifies that the
+// number of calls was at least what PruneLimit requires for the number of records.
 func (s *suite) prune(keep tokenstore.Retention, records int) {
 	s.Helper()
 	calls := 1

@@ -6,7 +6,7 @@
 //	}
 //
 // Run this test with -race as well. Since the tests can't measure how long a call waits, the
-// backend's author must ensure two guarantees: Token, IDOf and Usage don't wait for the
+// backend's author must make sure of two things: Token, IDOf and Usage don't wait for the
 // network, and the cost of IDOf doesn't depend on how close a digest is to a stored one.
 package backendtest
 
@@ -35,7 +35,7 @@ type Kind struct {
 	Kill func(t testing.TB, dir string) string
 	// Restore creates a store from a backup in a new directory.
 	Restore func(t testing.TB, backup io.Reader, dir string)
-	// Check fails the test if a closed store is not consistent.
+	// Check fails the test if a closed store is inconsistent.
 	Check func(t testing.TB, dir string)
 	// Damage makes a record of an open store unreadable. It returns false if the test can't
 	// damage this kind of record.

@@ -32,7 +32,7 @@ type Model struct {
 	Report func(*ModelToken) `json:"-"`
 }
 
-// ModelToken is what a Model knows about one token.
+// ModelToken holds what a Model knows about one token.
 type ModelToken struct {
 	ID string
 	// Secrets are all secrets that the Store has returned for the token, oldest first.

@@ -133,7 +133,7 @@ func testStore(s *suite) {
 }
 
 // testKill verifies that after a kill, every flushed request counts once. If the backend has a
-// journal, so does every other request. Requests by a deleted token don't count.
+// journal, every unflushed request also counts once. A deleted token's requests don't count.
 func testKill(s *suite) {
 	if s.kind.Kill == nil {
 		s.Skip("this test can't kill the store")

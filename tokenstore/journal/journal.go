@@ -1,12 +1,12 @@
 // Package journal keeps the newest entries of a stream in memory and in a file. The file
 // preserves them if the process is killed.
 //
-// An entry is a byte slice that only its writer and its reader interpret. A [Journal] is a
-// fixed number of rings. A writer may append to any ring, so entries in different rings are
-// unordered. An entry is in the file when [Writer.End] returns: the file is mapped into
-// memory, so the operating system preserves everything written by a process that is then
-// killed. No call waits for a disk, so a power failure may lose entries that were not yet
-// written to disk.
+// An entry is a byte slice that only its writer and its reader interpret. A [Journal] consists
+// of a fixed number of rings. A writer may append to any ring, so entries in different rings
+// are unordered. An entry is in the file once [Writer.End] returns: the file is mapped into
+// memory, so the operating system preserves everything a process has written, even if the
+// process is then killed. No call waits for a disk, so a power failure may lose entries that
+// were not yet written to disk.
 //
 // The owner reads each entry once with [Journal.Read], stores the result together with the
 // [Position] up to which it has read, and then calls [Journal.Saved]. After a crash, [Replay]
@@ -51,8 +51,8 @@ type Journal struct {
 	mark uint64
 }
 
-// ring holds the newest entries of some writers. written, read and saved are counted in bytes
-// since the journal was created; byte n is at index n modulo ringSize.
+// ring holds the newest entries from some of the writers. written, read and saved are counted
+// in bytes since the journal was created; byte n is at index n modulo ringSize.
 type ring struct {
 	mu     sync.Mutex
 	memory []byte
@@ -172,8 +172,8 @@ func (r *ring) commit(at uint64, length int) {
 	}
 }
 
-// Read calls each for every entry that was appended but not yet read. The entry is valid only
-// during the call.
+// Read calls each for every entry that has been appended but not yet read. The entry is valid
+// only during the call.
 func (j *Journal) Read(each func(entry []byte)) {
 	for i := range j.rings {
 		r := &j.rings[i]
@@ -236,8 +236,8 @@ func (j *Journal) Problem() error {
 
 var errOverrun = errors.New("the journal is full of entries that could not be saved, and is overwriting the oldest")
 
-// Mark stores in the file the number of the last change in the store that the entries belong
-// to. It ignores numbers lower than the stored one.
+// Mark stores n in the file as the number of the last change in the store that the entries
+// belong to. It ignores numbers lower than the stored one.
 func (j *Journal) Mark(n uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -251,8 +251,8 @@ func (j *Journal) Mark(n uint64) {
 }
 
 // Keep creates a file at path with all entries in memory, replacing any existing file. The
-// caller must already have stored id, because [Replay] recognizes the file by its ID. store is
-// the identity of the store that the entries belong to; see [Inspect].
+// caller must store id first, because [Replay] recognizes the file by its ID. store is the
+// identity of the store that the entries belong to; see [Inspect].
 func (j *Journal) Keep(path string, id, store uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

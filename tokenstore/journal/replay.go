@@ -31,12 +31,12 @@ func Inspect(path string) (store, mark uint64, err error) {
 		nil
 }
 
-// Replay calls each for every entry after the position from in the file at path. These are the
-// unsaved entries. ring and at are the entry's position. Replay doesn't change the file. If
-// there is no file, the error is fs.ErrNotExist.
+// Replay calls each for every unsaved entry in the file at path, that is, every entry whose
+// position is after from. ring and at are the entry's position. Replay doesn't change the
+// file. If there is no file, the error is fs.ErrNotExist.
 //
-// Replay skips bytes that are not an entry. It returns the number of damaged entries it
-// detected: a kill can damage the last entry, and a power failure can damage any entry.
+// Replay skips bytes that don't belong to an entry. It returns the number of damaged entries
+// it detected: a kill can damage the last entry, and a power failure can damage any entry.
 func Replay(path string, id uint64, from Position, each func(ring int, at uint64, entry []byte)) (damaged int,
 	err error) {
 	content, err := read(path)
