@@ -1,24 +1,25 @@
-// Package admin implements the token admin API as an [http.Handler] over a
+// Package admin implements the token admin API as an [http.Handler] backed by a
 // [tokenstore.Store]. It is independent of Caddy and of how the store saves tokens.
 //
-// The handler expects the mount's prefix to be stripped from the path: it serves /tokens,
-// /tokens/{id} and so on; see openapi.json. The mount also decides who may call the API;
-// see [Config].Authenticate and [BearerAuthenticator].
+// The handler expects the mount's prefix to have been stripped from the path: it serves
+// /tokens, /tokens/{id} and so on; see openapi.json. The mount also decides who may call
+// the API; see [Config].Authenticate and [BearerAuthenticator].
 //
 // The handler checks a request in this order: no token in the URL, no cross-site forgery,
 // an authenticated caller, a known path, a known method, known parameters, a well-formed
 // body. If a check fails, the response contains problem details (RFC 9457); see [Refusal].
-// Responses have no CORS headers, so other origins can't read them, and must not be
-// cached.
+// Responses have no CORS headers, so pages from other origins can't read them. Clients and
+// proxies must not cache responses.
 //
 // # Revocation during a request
 //
-// Reading a body or writing to disk can take a long time. The handler therefore authorizes
-// the caller three times: before reading the body, after reading it, and inside each
-// change's transaction. Once a call that ends a caller's authorization (by revoking,
-// disabling or deleting its token, rotating it without grace, restricting its addresses,
-// or signing out its session) has returned, that caller can't start another change. A long
-// response is cut off within a second.
+// Reading a body or writing to disk can take a long time, during which the caller's
+// authorization may end. The handler therefore authorizes the caller three times: before
+// reading the body, after reading it, and inside each change's transaction. Once a call
+// that ends a caller's authorization (by revoking, disabling or deleting its token,
+// rotating it without grace, restricting its addresses, or signing out its session) has
+// returned, that caller can't start another change. A long response to that caller is cut
+// off within a second.
 package admin
 
 import (
@@ -36,14 +37,13 @@ import (
 
 // Config configures the handler.
 type Config struct {
-	// Store returns the store. It may wait for the store to open until the context is
-	// done. If it returns an error, the handler responds with 503.
+	// Store returns the store. It may block until the store opens or the context is done.
+	// If it returns an error, the handler responds with 503.
 	Store func(context.Context) (*tokenstore.Store, error)
 	// Policy restricts the tokens that can be created and the changes that can be made.
 	Policy token.Policy
-	// WarnBefore is how long before its expiry a token counts as expiring, but never
-	// longer than the last quarter of its lifetime. If it is Unlimited, only that quarter
-	// applies.
+	// WarnBefore is how long before its expiry a token counts as expiring, up to a quarter
+	// of its lifetime. If WarnBefore is Unlimited, that quarter is the only limit.
 	WarnBefore token.Lifetime
 	// Authenticate returns the caller or a refusal. It sets the actor's Authorize unless
 	// the caller's authorization can never end; see [RefuseReconfigured].
@@ -162,8 +162,8 @@ func (c *call) admit() (refusal *Refusal) {
 	return refusal
 }
 
-// safe reports whether a method is safe (RFC 9110 section 9.2.1): its requests change
-// nothing, even when replayed.
+// safe reports whether a method is safe (RFC 9110 section 9.2.1). Requests with a safe
+// method change nothing, even when replayed.
 func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

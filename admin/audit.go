@@ -74,8 +74,7 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		// Treat the entry after the chunk as a match, to make the store return its
-		// position.
+		// Treat the entry after the chunk as a match, so the store returns its position.
 		left := auditChunk
 		page.Match = func(e tokenstore.AuditEntry) bool {
 			left--
@@ -140,7 +139,8 @@ func parseLimit(value string) (limit int, rule string) {
 	return limit, ""
 }
 
-// auditCursor encodes a position with a checksum, like a token list's cursor.
+// auditCursor returns the cursor for a position. Like a token list's cursor, it includes a
+// checksum.
 func auditCursor(at tokenstore.AuditPosition) string {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(at.Time.UnixMicro()))
 	raw = binary.BigEndian.AppendUint64(raw, at.Sequence)

@@ -17,7 +17,7 @@ func (c *call) backup() *Refusal {
 	if err != nil {
 		return c.storeRefusal(err)
 	}
-	defer func() { _ = content.Close() }() // opened for reading only, so an error loses nothing
+	defer func() { _ = content.Close() }() // opened for reading only, so failing to close loses nothing
 	h := c.w.Header()
 	if damaged := store.Health().Damaged; damaged > 0 {
 		h.Set("Mollygate-Damaged-Tokens", strconv.Itoa(damaged))
@@ -32,7 +32,8 @@ func (c *call) backup() *Refusal {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(http.StatusOK)
-	// The client notices a truncated copy: it is shorter than its Content-Length.
+	// The client can tell that a copy is truncated, because it is shorter than its
+	// Content-Length.
 	if n, err := c.send(content, length); err != nil || n != length {
 		c.Logger.Warn("backup aborted", zap.String("actor", c.actor.Name), zap.Int64("bytes", n), zap.Error(err))
 	}

@@ -34,9 +34,9 @@ type Bearer struct {
 
 // BearerAuthenticator returns a function for [Config].Authenticate. An authenticated call
 // counts as a use of the token, even if the call fails later. Reads in a session count as
-// at most one use per minute. A refused call counts as denied if its secret is correct.
-// Refusals use the gate's codes, so the function's caller can throttle failures per
-// address.
+// at most one use per minute. A refused call with a correct secret counts as denied.
+// Refusals use the gate's codes, so the function's caller can tell which failures to
+// throttle per address.
 func BearerAuthenticator(b Bearer) func(*http.Request) (tokenstore.Actor, *Refusal) {
 	return b.authenticate
 }
@@ -142,8 +142,9 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 	}
 }
 
-// countSignIn counts a failed sign-in against the client address, whatever the reason. It
-// returns refusal or, once the address has too many failures, the refusal for that.
+// countSignIn counts a failed sign-in against the client address, unless the failure has
+// already been counted or wasn't the client's fault. It returns refusal or, once the
+// address has too many failures, the refusal for exceeding the failure limit.
 func (b Bearer) countSignIn(r *http.Request, refusal *Refusal) *Refusal {
 	switch gate.Code(refusal.Problem.Code) {
 	case gate.MalformedToken, gate.UnknownToken, gate.WrongKind, gate.TooManyFailures:

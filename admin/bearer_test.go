@@ -17,8 +17,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// newSite returns a handler that authenticates admin tokens, and a handler for the same
-// store that needs no authentication.
+// newSite returns a handler that authenticates admin tokens, and a handler without
+// authentication for the same store.
 func newSite(t *testing.T) (site, console *fixture) {
 	console = newFixture(t)
 	sessions := new(Sessions)

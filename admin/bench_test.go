@@ -18,8 +18,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// benchmarkAPI returns an API backed by a store with many used tokens, the store, and the
-// first 1000 tokens' credentials.
+// benchmarkAPI fills a store with used tokens. It returns an API backed by the store, the
+// store itself and the first 1000 tokens' credentials.
 func benchmarkAPI(b *testing.B, tokens int) (http.Handler, *tokenstore.Store, []token.Credential) {
 	b.Helper()
 	backend, err := bolt.Open(filepath.Join(b.TempDir(), "tokens.db"))
@@ -134,8 +134,8 @@ func BenchmarkAPI(b *testing.B) {
 	}
 }
 
-// benchmarkRequests measures the store calls that the gate makes for a request, including
-// the latency percentiles.
+// benchmarkRequests measures the store calls that the gate makes per request and reports
+// their latency percentiles.
 func benchmarkRequests(b *testing.B, store *tokenstore.Store, credentials []token.Credential) {
 	b.Helper()
 	credentials = slices.DeleteFunc(slices.Clone(credentials),

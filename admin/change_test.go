@@ -252,7 +252,7 @@ func TestOptionalBody(t *testing.T) {
 			{"", "", 0, 200},
 			{"", "", -1, 200},
 			{"", "application/json", -1, 200},
-			{"", "text/plain;charset=UTF-8", 0, 200}, // a browser's fetch with an empty string
+			{"", "text/plain;charset=UTF-8", 0, 200}, // what a browser's fetch sends for an empty string
 			{"{}", "application/json", 2, 200},
 			{"{}", "application/json", -1, 200},
 			{"{}", "", 2, 415},
@@ -415,7 +415,7 @@ func TestIdempotentCreate(t *testing.T) {
 	// different key.
 	if w := f.do(http.MethodPost, "/tokens", ` { "preset":"read", "expires_in":"90d", "n\u0061me":"a" } `,
 		key); w.Code != http.StatusOK {
-		t.Errorf("different spelling: got status %d and body %s", w.Code, w.Body)
+		t.Errorf("different formatting: got status %d and body %s", w.Code, w.Body)
 	}
 	f.refused(f.do(http.MethodPost, "/tokens", strings.Replace(body, "90d", "91d", 1), key), 422,
 		"idempotency_mismatch")

@@ -83,7 +83,7 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	// Later responses contain the same object without the secret.
 	w = f.do(http.MethodGet, "/tokens/"+created.ID, "")
 	if got := w.Body.String(); w.Code != http.StatusOK || got != want+"}" {
-		t.Errorf("got shown token with status %d:\n%s", w.Code, got)
+		t.Errorf("reading the token: got status %d and body\n%s", w.Code, got)
 	}
 	if got := w.Header().Get("ETag"); got != `"1"` {
 		t.Errorf("got ETag %q", got)

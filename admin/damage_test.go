@@ -39,8 +39,8 @@ func (u unwell) List(order tokenstore.Order, after *tokenstore.Position, descend
 }
 
 // TestHealthFails verifies that healthz responds with 503 and all checks while the store
-// can't be written. It also verifies that healthz warns of damage and names the remedy but
-// never a path.
+// can't be written. It also verifies that healthz warns of damage and names the remedy, but
+// never reveals a path.
 func TestHealthFails(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -29,13 +29,13 @@ const (
 	maxValues = 1000
 )
 
-// decode reads the request's JSON into a struct; into is a pointer to it. All JSON input
-// to the API goes through decode. The body must be UTF-8 and contain exactly one object.
-// decode refuses unknown members, and duplicate members even if their letter case differs,
-// because parsers disagree about them (RFC 8259 section 4).
+// decode reads the request's JSON into the struct that into points to. All JSON input to
+// the API goes through decode. The body must be UTF-8 and contain exactly one object.
+// decode refuses unknown members. It also refuses duplicate members, even if their names
+// differ in letter case, because parsers disagree about them (RFC 8259 section 4).
 //
-// Members whose type is defined in this package return their own errors. No error repeats
-// a member's value.
+// The member types defined in this package return their own errors. No error repeats a
+// member's value.
 //
 // The accepted media types are application/json and mediaTypes.
 func (c *call) decode(into any, mediaTypes ...string) *Refusal {

@@ -73,7 +73,7 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 			t.Errorf("%s: the response is %d bytes long", name, w.Body.Len())
 		}
 	}
-	// The details for likely mistakes describe the problem.
+	// For likely mistakes, the refusal's detail describes the problem.
 	for body, tell := range map[string]string{
 		"\ufeff" + goodBody:   "byte order mark",
 		goodBody + goodBody:   "after the JSON object",
@@ -89,7 +89,8 @@ func TestDecodeRefusesAmbiguousJSON(t *testing.T) {
 			t.Errorf("%q: got detail %q, want it to contain %q", body, detail, tell)
 		}
 	}
-	// A body at the nesting limit is refused only because of its content.
+	// A body exactly at the nesting limit isn't refused for its depth, only for its
+	// content.
 	w := f.do(http.MethodPost, "/tokens", with(`"x":`+strings.Repeat("[", 31)+strings.Repeat("]", 31)))
 	f.refused(w, 400, "invalid_field", "field=x")
 	if w.Header().Get("Connection") != "" {

@@ -39,7 +39,7 @@ func TestEarlyDataChangesNothing(t *testing.T) {
 		f.refused(w, 425, "too_early")
 	}
 	if after := f.do(http.MethodGet, "/tokens?limit=10", "").Body.String(); after != before {
-		t.Errorf("the token changed to %s, was %s", after, before)
+		t.Errorf("the token changed: got %s, want %s", after, before)
 	}
 	if w := f.do(http.MethodGet, "/tokens", "", "Early-Data: 1"); w.Code != http.StatusOK {
 		t.Errorf("reading: got status %d", w.Code)

@@ -16,7 +16,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// meanwhile is a backend that runs happens before its next change, to simulate an event
+// meanwhile is a backend that calls happens before its next change, to simulate an event
 // while the change waits for the disk.
 type meanwhile struct {
 	tokenstore.Backend
@@ -30,7 +30,7 @@ func (m *meanwhile) Apply(id token.ID, now time.Time, change tokenstore.ChangeFu
 	return m.Backend.Apply(id, now, change)
 }
 
-// slowBody is a body that runs happens before its second half arrives.
+// slowBody is a body that calls happens before its second half arrives.
 type slowBody struct {
 	text    string
 	happens func()
@@ -87,8 +87,8 @@ func newEndingSite(t *testing.T) *endingSite {
 	return s
 }
 
-// send makes a call and runs happens in the middle of it: between the halves of the body
-// or, without a body, before the change.
+// send makes an API call and calls happens in the middle of it: between the halves of the
+// body or, without a body, before the change.
 func (s *endingSite) send(method, path, body, credential string, happens func()) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	if body != "" {
@@ -218,7 +218,7 @@ func (s *endingSite) everything() string {
 }
 
 // TestEndedSession ends the caller's session during a call, by invalidating its token, by
-// expiry and by signing out.
+// expiry or by signing out.
 func TestEndedSession(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -338,7 +338,7 @@ func TestImportStopsWithAuthorization(t *testing.T) {
 	}
 }
 
-// TestUnauthorizedByAnotherError verifies the response if Authorize returns an error that
+// TestUnauthorizedByAnotherError verifies the response when Authorize returns an error that
 // isn't a refusal.
 func TestUnauthorizedByAnotherError(t *testing.T) {
 	t.Parallel()

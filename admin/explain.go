@@ -90,7 +90,7 @@ func (c *call) explain() *Refusal {
 func (c *call) gatesFor(question gate.Question, name *string) ([]gate.NamedGate, *Refusal) {
 	if len(c.Gates) == 0 {
 		return nil,
-			refuseError(codeConflict, "The running configuration has no bearer_auth, so there is no gate to ask.")
+			refuseError(codeConflict, "The running configuration has no bearer_auth, so there is no gate to query.")
 	}
 	if name == nil {
 		return gate.BestMatches(c.Gates, question.Method, question.Target), nil

@@ -136,8 +136,8 @@ func (f *fixture) pass(d time.Duration) {
 	f.set(f.now.Load().Add(d))
 }
 
-// do makes a call. Headers are written as "Name: value"; an empty value deletes the
-// header. Every response is checked against the rules for all responses.
+// do makes a call. Headers are written as "Name: value"; an empty value deletes the header.
+// do checks that the response follows the rules that apply to all responses.
 func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	f.t.Helper()
 	var reader io.Reader
@@ -188,7 +188,8 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 			Success                         *bool
 		}
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || contentType != "application/problem+json" {
-			f.t.Errorf("%s %s: %d isn't problem JSON: %s %s", r.Method, r.URL.Path, w.Code, contentType, w.Body)
+			f.t.Errorf("%s %s: the %d response isn't problem JSON: %s %s",
+				r.Method, r.URL.Path, w.Code, contentType, w.Body)
 		}
 		if p.Status != w.Code || p.Type == "" || p.Title == "" || p.Detail == "" || p.Code == "" ||
 			p.Data != p.Detail || p.Success == nil || *p.Success {

@@ -53,7 +53,7 @@ const (
 )
 
 // minDiskFree is the free disk space that should remain after a backup or a repair, in
-// bytes. Either one needs as much space as the store itself.
+// bytes. Each of them needs as much space as the store itself.
 const minDiskFree = 1 << 20
 
 // health reports whether the store can be read and written and whether anything needs
@@ -88,7 +88,7 @@ func (c *call) health() *Refusal {
 	return c.respond(http.StatusOK, summarize(checks))
 }
 
-// summarize returns the overall health. None of the checks may have failed.
+// summarize returns the overall health. It must not be called if any check has failed.
 func summarize(checks healthChecks) health {
 	h := health{Status: healthOK, Checks: checks}
 	var warnings []string
@@ -189,8 +189,8 @@ type acceptedClock struct {
 	Changed bool       `json:"changed"`
 }
 
-// acceptClock accepts the server's current clock after it wrongly ran ahead, or after the
-// store has been unused for days.
+// acceptClock accepts the server's current clock after the clock wrongly ran ahead, or
+// after the store has been unused for days.
 func (c *call) acceptClock() *Refusal {
 	if refusal := c.decodeEmpty(); refusal != nil {
 		return refusal

@@ -61,8 +61,8 @@ type cappedImport struct {
 	ExpiresAt timeOrNull `json:"expires_at"`
 }
 
-// presetOfImports is the default preset for imported tokens. It grants the same access
-// that Mollymawk did.
+// presetOfImports is the default preset for imported tokens. It grants the same access as
+// Mollymawk did.
 const presetOfImports = "full"
 
 // importTokens imports a Mollymawk user's tokens, so the user's clients can keep using
@@ -198,7 +198,7 @@ func endedReason(ended *tokenstore.EndedError) string {
 }
 
 // importedExpiry returns the token's expiry in Mollymawk and reports whether the token has
-// expired. Mollymawk accepts any number of seconds after creation.
+// expired. Mollymawk lets a token expire any number of seconds after its creation.
 func importedExpiry(created time.Time, seconds int64, now time.Time) (expiry token.Expiry, expired bool) {
 	const aLongTime = 200 * 366 * 24 * 60 * 60 // fits in a time.Duration
 	if seconds > aLongTime {

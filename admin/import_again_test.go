@@ -11,8 +11,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// imports imports a user record and returns the imported tokens' IDs, and the reasons for
-// skipping the others by name.
+// imports imports a user record. It returns the imported tokens' IDs and, by token name,
+// the reasons for skipping the others.
 func (f *fixture) imports(tokens ...string) (ids []string, skipped map[string]string) {
 	f.t.Helper()
 	w := f.do(http.MethodPost, "/import", `{"format":"mollymawk","data":`+userRecord(strings.Join(tokens, ","))+`}`)

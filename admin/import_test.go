@@ -305,7 +305,7 @@ func (b *breaking) Apply(id token.ID, now time.Time, change tokenstore.ChangeFun
 }
 
 // TestImportWithFailingStore verifies that a failed import can be repeated, and that the
-// response mentions it.
+// response says so.
 func TestImportWithFailingStore(t *testing.T) {
 	t.Parallel()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))

@@ -13,7 +13,7 @@ import (
 )
 
 // introspection is the response defined by RFC 7662 section 2.2. For an inactive token, it
-// contains only active.
+// contains only the active member.
 type introspection struct {
 	Active    bool   `json:"active"`
 	Scope     string `json:"scope,omitzero"`

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestIntrospectTimes verifies that an old secret expires when its grace period or its
-// token ends, whichever is first, and that it has no iat.
+// TestIntrospectTimes verifies that an old secret expires at the end of its grace period or
+// together with its token, whichever comes first, and that its introspection has no iat.
 func TestIntrospectTimes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -42,7 +42,7 @@ func TestIntrospectTimes(t *testing.T) {
 }
 
 // TestIntrospectForm verifies that unknown parameters are ignored (RFC 6749 section 3.2),
-// but that exactly one token is required.
+// and that exactly one token is required.
 func TestIntrospectForm(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -99,7 +99,7 @@ func (r *requests) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || strings.Trim(string(value), "0123456789") != "" || n == 0 {
-		return ruleError("requests must be a whole number, in digits only, of at least 1")
+		return ruleError("requests must be a whole number of at least 1, written in digits only")
 	}
 	*r = requests(n)
 	return nil

@@ -144,8 +144,8 @@ func parseBool(value string) (*bool, string) {
 	return &is, ""
 }
 
-// statusExpiring selects active tokens that expire soon. No token ever has this status
-// itself.
+// statusExpiring selects active tokens that expire soon. It is only a filter; no token has
+// this status.
 const statusExpiring = "expiring"
 
 func statusNames() []string {

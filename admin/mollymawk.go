@@ -37,7 +37,7 @@ type mollymawkInput struct {
 	Expiry *int64  `json:"token_expiry"` // seconds after creation
 	// Value is the token's ID or the complete token.
 	Value *string `json:"token_value"`
-	// CSRF is ignored: only calls authenticated by a cookie need it.
+	// CSRF is ignored: only calls authenticated with a cookie need it.
 	CSRF jsontext.Value `json:"molly_csrf"`
 }
 

@@ -174,7 +174,7 @@ func parseCursor(cursor string, s sorting) (*position, bool) {
 const walkChunk = 500
 
 // maxWalk is the maximum number of tokens that a walk reads. If these contain less than a
-// page of matching tokens, scanning all tokens is faster.
+// full page of matching tokens, scanning all tokens is faster.
 const maxWalk = 20 * walkChunk
 
 // page returns the requested tokens and the position of the last one, or a nil position if

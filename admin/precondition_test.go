@@ -58,7 +58,7 @@ func TestIfMatchInTheTransaction(t *testing.T) {
 		f.refused(f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`), 412, "precondition_failed")
 		overtaking.on.Store(false)
 		if after := f.do(http.MethodGet, "/tokens/"+id, "").Body.String(); after != before {
-			t.Errorf("%s %s: the token changed to %s, was %s", call.method, call.path, after, before)
+			t.Errorf("%s %s: the token changed: got %s, want %s", call.method, call.path, after, before)
 		}
 		if w := f.do(call.method, "/tokens/"+id+call.path, call.body, `If-Match: "1"`); w.Code/100 != 2 {
 			t.Errorf("%s %s, without a conflict: got status %d and body %s", call.method, call.path, w.Code, w.Body)

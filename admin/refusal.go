@@ -42,17 +42,18 @@ func fromGate(r gate.Refusal, realm string) *Refusal {
 	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
 }
 
-// RefuseExposed returns the refusal for a call that reached Caddy's admin endpoint over
-// the network, not over loopback or a unix socket, without a verified client certificate.
+// RefuseExposed returns the refusal for a call that reached Caddy's admin endpoint over the
+// network, rather than over loopback or a unix socket, without a verified client
+// certificate.
 func RefuseExposed() *Refusal {
 	return refuseError(codeAdminExposed,
 		"Caddy's admin endpoint is open to the network without authentication, so it can't manage tokens. "+
 			"Make it listen on localhost or a unix socket, or use api_tokens_admin on a site.")
 }
 
-// RefuseReconfigured returns an error for an actor's Authorize function. The error refuses
-// a call whose caller was authenticated by a configuration that has since been replaced.
-// The new configuration may not accept the caller.
+// RefuseReconfigured returns an error for an actor's Authorize function to return once the
+// configuration that authenticated the caller has been replaced. The new configuration
+// might not accept the caller.
 func RefuseReconfigured() error {
 	return &refusalError{
 		refuseError(codeReconfigured,
@@ -163,7 +164,8 @@ func refuseParameter(parameter, rule string) *Refusal {
 
 // secretLike matches anything that may be a token or part of a token: Mollygate's format
 // with any prefix, length and checksum, and Mollymawk's UUIDs. For a UUID inside a longer
-// run of digits, it matches the whole run, because it is unclear where the UUID starts.
+// run of digits, it matches the whole run, because the UUID could start anywhere in the
+// run.
 var secretLike = regexp.MustCompile(
 	`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]+|` +
 		`[0-9A-Fa-f-]*[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}[0-9A-Fa-f-]*`)
@@ -209,7 +211,7 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		return ended.Refusal
 	case errors.Is(err, tokenstore.ErrTooManyBackups):
 		return refuseError(codeTooManyBackups,
-			"Two backups are already in progress. Wait until one of them is done.").header("Retry-After",
+			"Two backups are already in progress. Wait until one of them finishes.").header("Retry-After",
 			backupRetryAfter)
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)

@@ -38,8 +38,8 @@ func (c *call) respondWithToken(store *tokenstore.Store, token *token.Token) *Re
 	return c.respond(http.StatusOK, c.object(token, found.Usage, store.Now()))
 }
 
-// withUsage returns a changed token with its usage. It only logs errors, because the
-// change is already saved and failing the call would lose a new secret.
+// withUsage returns a changed token with its usage. It logs errors instead of returning
+// them, because the change is already saved and failing the call would lose a new secret.
 func (c *call) withUsage(store *tokenstore.Store, token *token.Token) tokenstore.TokenUsage {
 	found, err := store.WithUsage(token)
 	if err != nil {

@@ -131,8 +131,8 @@ func findRoute(method, pattern string) (found *route, allow string) {
 }
 
 // refuseID returns the refusal for a path segment that should be an ID but isn't. The
-// refusal never repeats the segment, which may be a token, even in a format that only the
-// store recognizes.
+// refusal never repeats the segment, because the segment may be a token, possibly in a
+// format that only the store recognizes.
 func (c *call) refuseID(segment string) *Refusal {
 	if _, err := c.Policy.Prefixes.Parse(segment); err == nil {
 		return refuseTokenInURL()

@@ -15,7 +15,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// bodies maps each call that needs a body to a valid one.
+// bodies maps each call that needs a body to a valid body.
 var bodies = map[string]string{
 	"POST /tokens":       goodBody,
 	"PATCH /tokens/{id}": `{"name":"x"}`,

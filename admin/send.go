@@ -20,9 +20,9 @@ const (
 var errUnauthorized = errors.New("the caller is no longer authorized")
 
 // send writes a response body and returns the number of bytes written. It returns
-// errUnauthorized soon after the caller's authorization ends, for example because a token
-// was revoked or a session was signed out. It does so even if the client reads slowly or
-// not at all.
+// errUnauthorized soon after the caller's authorization ends, for example because the
+// caller's token was revoked or its session was signed out. It does so even if the client
+// reads slowly or not at all.
 func (c *call) send(content io.Reader, length int64) (written int64, err error) {
 	if length <= sendPart || c.actor.Authorize == nil {
 		return io.Copy(c.w, content)

@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// large is a backend whose backups are larger than all network buffers.
+// large is a backend whose backups are larger than all network buffers combined.
 type large struct {
 	tokenstore.Backend
 }

@@ -21,7 +21,7 @@ const (
 	// sessionLifetime is how long a session lasts after sign-in. Using the session doesn't
 	// extend it.
 	sessionLifetime = 12 * time.Hour
-	// maxSessions limits memory use. Once it is reached, starting a session ends the
+	// maxSessions limits memory use. Once the limit is reached, starting a session ends the
 	// session that would expire first.
 	maxSessions = 10_000
 )
@@ -145,7 +145,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	match, failed := gate.Present(store, open.credential, token.KindAdmin, now)
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
-		b.Sessions().end(value) // but not after a store error, when the token may be valid
+		b.Sessions().end(value) // but not after a store error: the token may still be valid
 	}
 	return actor, refusal
 }

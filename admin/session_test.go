@@ -115,8 +115,8 @@ func fieldTexts(fields map[string]any) (texts []string) {
 	return texts
 }
 
-// TestSessionEnds verifies that a session ends when its lifetime is over and when its
-// token becomes invalid.
+// TestSessionEnds verifies that a session ends when its lifetime expires and when its token
+// becomes invalid.
 func TestSessionEnds(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"
@@ -151,7 +151,7 @@ func TestSessionEnds(t *testing.T) {
 }
 
 // TestSignInRefuses verifies that a sign-in is refused for the same reasons as a bearer
-// token, and if it arrives over plain HTTP from another machine.
+// token, and also if it arrives over plain HTTP from another machine.
 func TestSignInRefuses(t *testing.T) {
 	t.Parallel()
 	const site = "https://keys.example.com"

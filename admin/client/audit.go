@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// AuditQuery selects audit log entries. Zero fields select everything.
+// AuditQuery selects audit log entries. Fields with zero values don't filter.
 type AuditQuery struct {
 	// Limit is the page size, at most MaxPage. 0 means the server's default.
 	Limit int

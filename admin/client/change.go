@@ -72,7 +72,7 @@ func (c *Client) Lookup(ctx context.Context, secret string) (Token, error) {
 	return c.token(ctx, call{method: http.MethodPost, path: "/lookup", body: map[string]string{"token": secret}})
 }
 
-// Clock is the result of [Client.AcceptClock]: the time that the server used before and
+// Clock is the result of [Client.AcceptClock]: the times that the server used before and
 // after the call.
 type Clock struct {
 	From    time.Time `json:"from"`
@@ -80,7 +80,7 @@ type Clock struct {
 	Changed bool      `json:"changed"`
 }
 
-// AcceptClock makes the server accept its current clock after it wrongly ran ahead.
+// AcceptClock makes the server accept its current clock after the clock wrongly ran ahead.
 func (c *Client) AcceptClock(ctx context.Context) (clock Clock, err error) {
 	err = c.value(ctx, call{method: http.MethodPost, path: "/clock"}, &clock)
 	return clock, err

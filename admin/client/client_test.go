@@ -82,7 +82,7 @@ func TestClient(t *testing.T) {
 		created.Metadata["a"] != "b" ||
 		len(created.AllowedIPs) != 1 || len(created.Scopes) != 1 || !created.LastUsedAt.IsZero() ||
 		created.Version != 1 {
-		t.Errorf("created %+v", created.Token)
+		t.Errorf("got created token %+v", created.Token)
 	}
 	if _, err := (token.Prefixes{"mm"}).Parse(created.Secret.Reveal()); err != nil {
 		t.Error(err)
@@ -106,7 +106,7 @@ func TestClient(t *testing.T) {
 		Scope: "volume:list",
 		Q:     "OTH", NeverUsed: &neverUsed, Count: true})
 	if err != nil || len(page.Tokens) != 2 || page.NextCursor == "" || page.Total == nil || *page.Total != 3 {
-		t.Errorf("%+v, %v", page, err)
+		t.Errorf("got page %+v, err %v", page, err)
 	}
 	listed, pages := 0, 0
 	for page, err := range c.Pages(ctx, client.ListQuery{Limit: 3, Count: true}) {
@@ -154,7 +154,7 @@ func TestClientReturnsFieldAndParameter(t *testing.T) {
 func TestClientSendsOnlyIDs(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, "/",
-		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL.Path) }))
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("unexpected call: %s", r.URL.Path) }))
 	for _, id := range []string{"", "x", "../../config", "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D",
 		"4fQ9Zt2LkVb7/"} {
 		for _, err := range []error{c.Delete(t.Context(), id), second(c.Get(t.Context(), id))} {
@@ -191,7 +191,7 @@ func TestClientReadsForeignErrors(t *testing.T) {
 		_, err := c.List(t.Context(), client.ListQuery{})
 		refused, ok := errors.AsType[*client.Error](err)
 		if !ok || refused.Status != test.status || refused.Detail != test.detail || refused.Code != test.code {
-			t.Errorf("%s: %#v", name, err)
+			t.Errorf("%s: got error %#v", name, err)
 		}
 		if err.Error() == "" || strings.HasPrefix(err.Error(), " ") {
 			t.Errorf("%s: the error has no message: %q", name, err)
@@ -233,7 +233,7 @@ func TestClientWithoutResponse(t *testing.T) {
 	}
 }
 
-// TestPagesEnd verifies that the client stops if the server's list would never end.
+// TestPagesEnd verifies that the client stops if the server's list never ends.
 func TestPagesEnd(t *testing.T) {
 	t.Parallel()
 	calls := 0

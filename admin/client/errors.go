@@ -15,8 +15,8 @@ type Error struct {
 	// Status is the HTTP status code.
 	Status int
 	// Code is the API's error code, such as "not_found". It is empty if the response isn't
-	// from the admin API, because another server has this address or the request didn't
-	// reach the API.
+	// from the admin API, for example because another server uses this address or the
+	// request didn't reach the API.
 	Code string
 	// Detail describes the problem. If Code is empty, Detail is the readable part of the
 	// response.
@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%d %s)", detail, e.Status, e.Code)
 }
 
-// TransportError reports that the client received no complete response. The server may
+// TransportError reports that the client didn't receive a complete response. The server may
 // still have carried out the request.
 type TransportError struct {
 	err error
@@ -52,7 +52,7 @@ func (e *TransportError) Error() string { return e.err.Error() }
 func (e *TransportError) Unwrap() error { return e.err }
 
 // transportError removes the method and the URL from a net/http error. The caller already
-// knows them, and URLs should not end up in logs.
+// knows them, and URLs shouldn't end up in logs.
 func transportError(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -67,8 +67,8 @@ const (
 	maxErrorQuote = 300      // in characters
 )
 
-// readError returns the Error for a response other than 2xx. If reading the body fails, it
-// uses the part that was read.
+// readError returns the Error for a response with a status other than 2xx. If reading the
+// body fails, readError uses the part that it could read.
 func readError(response *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
 	problem := struct {

@@ -12,7 +12,7 @@ import (
 // MaxPage is the maximum number of items that the server returns in one page.
 const MaxPage = 200
 
-// ListQuery selects tokens. Zero fields select everything.
+// ListQuery selects tokens. Fields with zero values don't filter.
 type ListQuery struct {
 	// Limit is the page size, at most MaxPage. 0 means the server's default.
 	Limit int

@@ -44,7 +44,7 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 		number("Mollygate-Unsaved-Tokens")}, nil
 }
 
-// Compacted holds the length of the store's file before and after the rebuild, in bytes.
+// Compacted holds the lengths of the store's file before and after the rebuild, in bytes.
 type Compacted struct {
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`

@@ -52,7 +52,8 @@ type Token struct {
 	raw json.RawMessage
 }
 
-// RateLimit allows bursts of up to Requests requests, refilled evenly over Window.
+// RateLimit allows bursts of up to Requests requests. The allowance refills evenly over
+// Window.
 type RateLimit struct {
 	Requests int64 `json:"requests"`
 	// Window is a duration such as "1m".
@@ -89,8 +90,8 @@ func (t Token) String() string { return fmt.Sprintf("%q (%s)", t.Name, t.ID) }
 // GoString returns the same text as String, so %#v doesn't print a secret either.
 func (t Token) GoString() string { return t.String() }
 
-// Secret is the secret of a newly created or rotated token. Printing it doesn't reveal it;
-// only [Secret.Reveal] does.
+// Secret is the secret of a newly created or rotated token. Printing a Secret doesn't
+// reveal it; only [Secret.Reveal] does.
 type Secret struct {
 	text string
 }

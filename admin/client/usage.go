@@ -68,8 +68,8 @@ func (c *Client) Usage(ctx context.Context, id string, query UsageQuery) ([]Usag
 	return series.Data, err
 }
 
-// PreviousUse is the last use of the secret that a token's last rotation replaced. If it
-// was never used, the times are zero.
+// PreviousUse is the last use of the secret that a token's last rotation replaced. If that
+// secret was never used, the times are zero.
 type PreviousUse struct {
 	ValidUntil        time.Time `json:"valid_until"`
 	LastUsedAt        time.Time `json:"last_used_at"`

@@ -1,6 +1,5 @@
 // Package dashboard serves the dashboard, which is the admin API's web interface. It
-// consists of static files that call nothing but the admin API, at a path relative to the
-// files.
+// consists of static files that call only the admin API, at a path relative to their own.
 package dashboard
 
 import (
@@ -30,7 +29,7 @@ var header = map[string]string{
 	"Referrer-Policy":              "no-referrer",
 	"X-Content-Type-Options":       "nosniff",
 	"X-Frame-Options":              "DENY",
-	"Cache-Control":                "no-cache", // revalidated by ETag
+	"Cache-Control":                "no-cache", // revalidated using the ETag
 }
 
 // file is a static file.

@@ -30,7 +30,7 @@ func TestFiles(t *testing.T) {
 	for path, want := range types {
 		w := serve(http.MethodGet, path)
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != want || w.Body.Len() == 0 {
-			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+			t.Errorf("%s: got status %d and headers %v", path, w.Code, w.Header())
 		}
 		for name, value := range header {
 			if w.Header().Get(name) != value {

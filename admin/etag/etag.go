@@ -15,8 +15,8 @@ import (
 )
 
 // Match reports whether the lines of an If-Match or If-None-Match header contain tag or a
-// weak or suffixed form of tag, which must be strong and include the quotes. Lines that
-// aren't a valid list of tags match nothing (RFC 9110 sections 5.6.1 and 8.8.3).
+// weak or suffixed form of it. The tag argument must be strong and include the quotes.
+// Lines that aren't a valid list of tags match nothing (RFC 9110 sections 5.6.1 and 8.8.3).
 func Match(lines []string, tag string) bool {
 	list := strings.Join(lines, ",")
 	found := false
@@ -58,7 +58,7 @@ func isForm(received, tag string) bool {
 	return false
 }
 
-// codingSuffix matches the suffixes that servers add: "-gzip" (Caddy, Apache), "--gzip" and
-// ";gzip" (Jetty), with the names of all content codings.
+// codingSuffix matches the suffixes that servers add, such as "-gzip" (Caddy, Apache),
+// "--gzip" and ";gzip" (Jetty). It covers all content codings.
 var codingSuffix = regexp.MustCompile(
 	`(?i)[-;:_.+]{1,2}(?:(?:x-)?(?:gzip|gz|compress)|deflate|br|zstd|dcb|dcz|identity)"$`)
