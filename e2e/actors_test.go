@@ -8,8 +8,8 @@ import (
 )
 
 // TestTrustedUserNamedLikeAnother checks that the audit log and Idempotency-Keys distinguish a
-// trusted user from a token whose ID is the user's name, and from callers of Caddy's admin
-// endpoint.
+// trusted user both from a token whose ID equals the user's name and from callers of Caddy's
+// admin endpoint.
 func TestTrustedUserNamedLikeAnother(t *testing.T) {
 	t.Parallel()
 	const id = "4fQ9Zt2LkVb7"

@@ -66,7 +66,7 @@ func TestAdminSite(t *testing.T) {
 		"another user": {[]string{"-u", "mallory:hiccup"}, "/trusting/api/v1/tokens", 401,
 			"missing_token"},
 		"basic auth not configured": {[]string{"-u", "carol:hiccup"}, "/keys/api/v1/tokens", 401, "missing_token"},
-		// The admin API sees the upstream credential and refuses it.
+		// The admin API receives the upstream credential and refuses it.
 		"API token at a gate":   {bearer(api), "/behind/api/v1/tokens", 502, "upstream_credential"},
 		"admin token at a gate": {bearer(admin), "/behind/api/v1/tokens", 403, "wrong_kind"},
 		"no CORS headers": {append(bearer(admin), "-H", "Origin: https://evil.example"),

@@ -101,7 +101,7 @@ func TestAnonymousBodies(t *testing.T) {
 				len(s.backend.Requests())-before)
 		}
 	}
-	// Mollymawk, but not other servers, routes these targets to a listed path.
+	// Mollymawk, unlike other servers, routes these targets to a listed path.
 	for _, target := range []string{"http:%2fapi/block/download", "x:%2fapi/block/download",
 		"//x:80%2fapi/block/download", "//:80%2fapi/block/download", "//x#%2fapi/block/download",
 		"http://127.0.0.1//api/block/%64ownload"} {
@@ -126,7 +126,7 @@ func TestAnonymousBodies(t *testing.T) {
 	}
 }
 
-// TestWebUpload sends the upload request of Mollymawk's own web page through the gate.
+// TestWebUpload sends an upload through the gate exactly as Mollymawk's own web page does.
 func TestWebUpload(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, webSite, mollymawktest.Options{})
@@ -148,8 +148,8 @@ func TestWebUpload(t *testing.T) {
 	}
 }
 
-// TestAnonymousBodyOption checks that without a built-in route table, the gate limits
-// anonymous bodies only if an option says so.
+// TestAnonymousBodyOption checks that without a built-in route table, the gate limits the size
+// of anonymous request bodies only if an option tells it to.
 func TestAnonymousBodyOption(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)

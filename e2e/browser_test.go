@@ -49,13 +49,13 @@ type browser struct {
 	ctx context.Context
 
 	mu sync.Mutex
-	// complaints holds script exceptions and entries of the browser's error log.
+	// complaints holds script exceptions and entries from the browser's error log.
 	complaints []string
 	// hosts holds the hosts that the page sent requests to.
 	hosts map[string]bool
 }
 
-// chromium returns the path of the browser, preferring Debian's executable name.
+// chromium returns the browser's path, looking for Debian's executable name first.
 func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -215,7 +215,7 @@ func (b *browser) text() string {
 	return evaluate[string](b, `document.body?.innerText ?? ""`)
 }
 
-// shows waits until the page contains all given texts.
+// shows waits until the page contains all of the given strings.
 func (b *browser) shows(texts ...string) {
 	b.t.Helper()
 	for _, text := range texts {
@@ -235,7 +235,7 @@ func (b *browser) hides(text string) {
 	eventually(b.t, "the page no longer contains "+text, func() bool { return !strings.Contains(b.text(), text) }, b)
 }
 
-// String implements fmt.Stringer for eventually.
+// String implements fmt.Stringer, so that eventually can print the page's text.
 func (b *browser) String() string { return b.text() }
 
 // screenshots is the directory for screenshots, which Git ignores.

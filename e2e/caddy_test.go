@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mollygate/mollygate" // ties go test's result cache to the binary's sources
+	_ "github.com/mollygate/mollygate" // makes go test's result cache depend on the binary's sources
 )
 
 // binary is the path of the Caddy under test, built from this source tree.
@@ -60,7 +60,7 @@ type caddy struct {
 
 	// program is the path of the Caddy executable.
 	program string
-	// attributes are the process attributes, such as the user.
+	// attributes are process attributes, such as the user that Caddy runs as.
 	attributes *syscall.SysProcAttr
 
 	cmd    *exec.Cmd
@@ -225,8 +225,8 @@ func (c *caddy) run(args ...string) (stdout, stderr string, code int) {
 }
 
 // token creates a token. It takes the same flags as "caddy api-token create" but calls the
-// admin API directly, because starting a process per token would dominate the running time of
-// the tests.
+// admin API directly, because starting a process per token would dominate the tests' running
+// time.
 func (c *caddy) token(flags ...string) string {
 	c.t.Helper()
 	body := map[string]any{"name": "test", "expires_in": "90d"}
@@ -350,14 +350,14 @@ func (c *caddy) write(name, text string) string {
 	return c.path(name)
 }
 
-// eventually waits up to a minute until condition holds, and reports Caddy's output if it
+// eventually waits up to a minute for condition to hold, and reports Caddy's output if it
 // doesn't.
 func (c *caddy) eventually(what string, condition func() bool) {
 	c.t.Helper()
 	eventually(c.t, what, condition, c.output)
 }
 
-// eventually waits up to a minute until condition holds, and reports note if it doesn't.
+// eventually waits up to a minute for condition to hold, and reports note if it doesn't.
 func eventually(t *testing.T, what string, condition func() bool, note fmt.Stringer) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -392,7 +392,7 @@ type accessLine struct {
 	} `json:"request"`
 }
 
-// output collects a process's output. It can be read while the process writes.
+// output collects a process's output. It can be read while the process is still writing.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer

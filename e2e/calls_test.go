@@ -20,8 +20,8 @@ var generations = map[string]mollymawktest.Generation{
 	"2025":    mollymawktest.Generation2025,
 }
 
-// TestCalls uses curl to make every call that an API client makes, with the paths of both
-// Mollymawk generations, against a backend of each generation.
+// TestCalls uses curl to make every kind of call that API clients make, using the paths of
+// both Mollymawk generations, against a backend of each generation.
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	for name, generation := range generations {
@@ -29,7 +29,7 @@ func TestCalls(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, plainSite, mollymawktest.Options{Generation: generation})
 			token := s.token("--preset", "full")
-			// Call blocks and restart by both of their path names, regardless of the backend's
+			// Use both path names for block and restart calls, regardless of the backend's
 			// generation.
 			for i, path := range []string{"/api/block/", "/api/volume/"} {
 				s.createUnikernel(t, token, "hello")
@@ -46,7 +46,7 @@ func TestCalls(t *testing.T) {
 					len(s.backend.Requests()))
 			}
 			if s.backend.Crashes() != 0 {
-				t.Errorf("%d requests reached the backend that would have crashed it", s.backend.Crashes())
+				t.Errorf("%d requests that would have crashed the backend reached it", s.backend.Crashes())
 			}
 		})
 	}
@@ -99,7 +99,7 @@ func (s *site) createUnikernel(t *testing.T, token, name string) {
 		"-F", `unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=false",
 		"-F", "molly_csrf=", "-F", "deploy_mode=manual", "-F", "binary=@"+file)
 	if got := s.names(t, token); len(got) != 1 || got[0] != name {
-		t.Fatalf("the backend runs %v, want %s", got, name)
+		t.Fatalf("the backend is running %v, want %s", got, name)
 	}
 	if got := s.backend.Unikernels("alice")[0]; got.ImageSize != int64(len(image)) {
 		t.Errorf("the backend got an image of %d bytes, want %d", got.ImageSize, len(image))
@@ -126,7 +126,7 @@ func (s *site) destroyUnikernel(t *testing.T, token, name string) {
 	t.Helper()
 	s.call(t, token, "/api/unikernel/destroy", "-d", `{"name":"`+name+`","albatross_instance":"default"}`)
 	if got := s.names(t, token); len(got) != 0 {
-		t.Errorf("the backend still runs %v", got)
+		t.Errorf("the backend is still running %v", got)
 	}
 }
 

@@ -95,8 +95,8 @@ func TestTokenInWrongOption(t *testing.T) {
 	}
 }
 
-// TestTokenInWrongMember puts the upstream token into members of a JSON configuration and
-// loads it through Caddy's admin endpoint.
+// TestTokenInWrongMember puts the upstream token into various members of a JSON configuration
+// and loads it through Caddy's admin endpoint.
 func TestTokenInWrongMember(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

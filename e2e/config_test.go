@@ -144,9 +144,9 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestNoErrorRevealsUpstreamToken configures an upstream token in ways that don't work, and
-// checks that neither validate, reload, a load through the admin endpoint nor the log reveals
-// it.
+// TestNoErrorRevealsUpstreamToken misconfigures an upstream token in several ways and checks
+// that the token isn't revealed by validate, by a reload, by a load through the admin endpoint
+// or in the log.
 func TestNoErrorRevealsUpstreamToken(t *testing.T) {
 	t.Parallel()
 	const secret = "15232af5-6194-407b-818d-50267002ba07"

@@ -26,8 +26,8 @@ const (
 	// usageFile is the name of the usage journal, next to the store.
 	usageFile = "tokens.db.journal"
 
-	// These are log messages for when saving usage fails and resumes, and for when a kill
-	// would lose counts and when it no longer would.
+	// Caddy logs these messages when saving usage fails or resumes, and when counts start or
+	// stop being at risk from a kill.
 	logUnsaved = "saving token usage failed"
 	logSaved   = "token usage is being saved again"
 	logAtRisk  = "unsaved token usage would be lost"
@@ -60,7 +60,7 @@ http://127.0.0.1:{$HTTP} {
 }
 `
 
-// scopeOf returns the scope that a path of countingSite requires.
+// scopeOf returns the scope that a countingSite path requires.
 func scopeOf(path string) string { return "test:" + path[1:] }
 
 // beforeRoute contains the refusals that are counted without a scope, because the gate issues
@@ -104,8 +104,8 @@ type ledger struct {
 	// lasts holds the requests that may be the token's last use: those that were allowed and
 	// those that got no response.
 	lasts []sentRequest
-	// newest is the start time of the newest allowed request; newestOld is that of the newest
-	// one with the previous secret.
+	// newest is the start time of the most recent allowed request, and newestOld that of the
+	// most recent one made with the previous secret.
 	newest, newestOld time.Time
 }
 
@@ -236,8 +236,8 @@ func outcomeOf(response *http.Response) (string, error) {
 	return problem.Code, nil
 }
 
-// note adds a request and the number of times it was sent to the ledger. The outcome is empty
-// if there was no response.
+// note records a request in the ledger, along with the number of times it was sent. The
+// outcome is empty if there was no response.
 func (n *counted) note(sent *sentRequest, tries uint64, path, outcome string, old bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -323,8 +323,8 @@ func (n *counted) shown(c *caddy) (u shownUse) {
 }
 
 // checkUsage compares the server's counts with the clients' and checks that every answered
-// request is counted, and that no request is counted that wasn't sent. It returns the sums
-// since the start. It stops the test after finding three tokens with wrong counts.
+// request is counted and that every counted request was sent. It returns the sums since the
+// start. It stops the test after finding three tokens with wrong counts.
 func checkUsage(c *caddy, tokens []*counted) (all sums) {
 	c.t.Helper()
 	wrong := 0
@@ -342,7 +342,7 @@ func checkUsage(c *caddy, tokens []*counted) (all sums) {
 }
 
 // compare checks a token's usage since the last comparison and reports whether it is right.
-// The next comparison starts from the usage that the server reported now.
+// The next comparison starts from the usage that the server reported this time.
 func (n *counted) compare(c *caddy) (right bool) {
 	c.t.Helper()
 	shown := n.shown(c)
@@ -450,7 +450,7 @@ func countFor(c *caddy, tokens []*counted, duration time.Duration) {
 	checkUsage(c, tokens)
 }
 
-// compareSeries verifies that the history adds up to the totals and that each count in it is
+// compareSeries verifies that the history adds up to the totals and that each of its counts is
 // right.
 func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(what, format string, args ...any)) {
 	for step, series := range map[string]map[count]uint64{"days": shown.days, "hours": shown.hours} {
@@ -488,7 +488,7 @@ func (n *counted) compareSeries(shown *shownUse, unanswered uint64, wrong func(w
 	}
 }
 
-// compareLast verifies that the last use matches a request that isn't older than the newest
+// compareLast verifies that the last use matches a request at least as recent as the newest
 // answered one.
 func (n *counted) compareLast(shown *shownUse, wrong func(what, format string, args ...any)) {
 	newest := n.now.newest

@@ -8,8 +8,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// long is metadata that makes a response long enough for encode to compress, because encode
-// skips short responses.
+// long is metadata that makes a response long enough for encode to compress; encode skips
+// short responses.
 var long = map[string]string{"note": strings.Repeat("long ", 40)}
 
 // TestEncodedAdminSite changes a token through Caddy's encode handler, sending back the ETag
@@ -58,8 +58,8 @@ func TestEncodedAdminSite(t *testing.T) {
 	}
 }
 
-// TestDashboardEncoded edits keys in the dashboard behind encode, including a key that someone
-// else changes at the same time.
+// TestDashboardEncoded edits keys in a dashboard served through encode, including a key that
+// someone else changes at the same time.
 func TestDashboardEncoded(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(browserSite, "api_tokens_admin", "encode\n\tapi_tokens_admin", 1),

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestDashboardLinks checks that a link fills in only visible fields of the form, and that the
-// form says so. It also checks that a fragment named like a property of every JavaScript
-// object shows the start page.
+// TestDashboardLinks checks that a link fills in only the form's visible fields, and that the
+// form says a link filled them in. It also checks that a fragment that is also the name of a
+// property of every JavaScript object shows the start page.
 func TestDashboardLinks(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)

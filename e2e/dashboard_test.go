@@ -216,8 +216,8 @@ func TestDashboardHostileNames(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
 }
 
-// TestDashboardTabs checks that a change in one tab shows up in another, and that the
-// dashboard asks users to sign in again after a session ends without losing what they typed.
+// TestDashboardTabs checks that a change in one tab shows up in another, and that after a
+// session ends, the dashboard asks users to sign in again without losing what they typed.
 func TestDashboardTabs(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
@@ -336,11 +336,11 @@ func TestDashboardManyKeys(t *testing.T) {
 	first := func() string { return evaluate[string](d.browser, `document.querySelector("tbody .name").textContent`) }
 	timed("sorting", "Page 1 of 201", func() {
 		d.press("Name")
-		d.eventually("the order is by name", func() bool { return first() == "carol" })
+		d.eventually("the keys are sorted by name", func() bool { return first() == "carol" })
 	})
 	timed("sorting with the keyboard", "Page 1 of 201", func() {
 		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has focus
-		d.eventually("the order is reversed", func() bool { return first() == "pipeline 10000" })
+		d.eventually("the sort order is reversed", func() bool { return first() == "pipeline 10000" })
 	})
 	if got := evaluate[string](d.browser,
 		`document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
@@ -365,8 +365,8 @@ func (d *dashboard) eventually(what string, condition func() bool) {
 	eventually(d.t, what, condition, d.browser)
 }
 
-// TestDashboardOverTLS checks that the session cookie is bound to its host, and that users can
-// close the panel only after copying the key, not with Esc.
+// TestDashboardOverTLS checks that the session cookie is bound to its host, and that users
+// can't dismiss the panel with Esc and can close it only after copying the key.
 func TestDashboardOverTLS(t *testing.T) {
 	t.Parallel()
 	secure := strings.Replace(browserSite, "http://keys.localhost:{$HTTP} {\n\tapi_tokens_admin\n}",
@@ -487,8 +487,8 @@ func TestDashboardUnderPath(t *testing.T) {
 	d.checkQuiet("keys.localhost:" + c.env["HTTP"])
 }
 
-// TestDashboardOffline checks that the dashboard reports when it can't reach Caddy, and loses
-// no input.
+// TestDashboardOffline checks that the dashboard tells users when it can't reach Caddy, and
+// that it loses no input.
 func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)

@@ -13,7 +13,7 @@ import (
 )
 
 // checkSameShape checks that two JSON objects, one from a page and one from the API, have the
-// same members at all levels.
+// same members at every level.
 func checkSameShape(t *testing.T, shown, got string) {
 	t.Helper()
 	var values [2]any

@@ -16,8 +16,8 @@ import (
 // unikernelImage is the image uploaded by the pages' commands.
 var unikernelImage = string(mollymawktest.Image(mollymawktest.Manifest{}, []byte("web")))
 
-// TestClientPage runs the commands from docs/client.md. It rotates the key first, so the
-// page's job sees the warning, and sets a rate limit before the commands that show retries.
+// TestClientPage runs the commands from docs/client.md. It first rotates the key, so that the
+// page's job gets the warning. Before the commands that show retries, it sets a rate limit.
 func TestClientPage(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -13,7 +13,7 @@ import (
 // source tree.
 func TestContributorPage(t *testing.T) {
 	t.Parallel()
-	run := map[string]string{ // from a command without arguments to what runs it
+	run := map[string]string{ // maps a command without its arguments to what runs it
 		"go run ./cmd/firstrun": "TestReadme",
 		"go build":              "TestMain, with another output directory",
 		"go run ./cmd/build":    "TestBuildShippedManifest in internal/xcaddybuild",
@@ -29,7 +29,7 @@ func TestContributorPage(t *testing.T) {
 		"go test ./tokenstore/bolt": "scripts/test, at a smaller size",
 		"go test -C e2e":            "scripts/test, at a smaller size",
 	}
-	var found []string // the keys of run found on the page
+	var found []string // keys of run that appear on the page
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {
 	next:
 		for line := range strings.Lines(b.text) {

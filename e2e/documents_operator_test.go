@@ -126,7 +126,7 @@ func tokenIn(out string) string {
 }
 
 // TestUnits checks that systemd accepts the drop-ins from docs/operator.md, and starts Caddy
-// as the drop-ins configure it.
+// as configured by the drop-ins.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
@@ -152,7 +152,7 @@ func TestUnits(t *testing.T) {
 			if !strings.Contains(test.unit, test.needs) || !strings.Contains(string(page), test.placeholder) {
 				t.Fatalf("the page lacks %q or %q", test.needs, test.placeholder)
 			}
-			// systemd would provide either a file that only the service can read, or an
+			// systemd would provide either a file that only the service can read or an
 			// environment variable.
 			c := newCaddy(t, map[string]string{"BACKEND": backend.Addr(), "ROUTES": "mollymawk",
 				"MOLLYMAWK_TOKEN": upstream})

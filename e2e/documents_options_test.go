@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// parsedOptions returns the option names that caddymodule's Caddyfile parsers accept. These
-// are all switch cases in functions that take a Dispenser.
+// parsedOptions returns the option names that caddymodule's Caddyfile parsers accept. They are
+// the switch cases in functions that take a Dispenser.
 func parsedOptions(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../caddymodule/*.go")

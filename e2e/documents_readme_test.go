@@ -52,7 +52,7 @@ func TestReadme(t *testing.T) {
 	admin := regexp.MustCompile(`mma_\w{51}`).FindString(printed.String())
 	token := regexp.MustCompile(`mmk_\w{51}`).FindString(printed.String())
 	// As the output says, curl and browsers resolve keys.localhost to this machine.
-	// CADDY_ADMIN may not be set in another terminal.
+	// CADDY_ADMIN might not be set in another terminal.
 	for _, line := range regexp.MustCompile(`(?m)^  (curl .*|go run .*)$`).FindAllStringSubmatch(printed.String(), -1) {
 		shown := strings.Replace(line[1], "go run ./cmd/mollygate", "caddy", 1)
 		if out, err := c.bash("unset CADDY_ADMIN; " + strings.Replace(shown, "curl ", "curl -sS --fail-with-body ",
@@ -83,7 +83,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestReadmePictures checks that the README's pictures exist and load quickly.
+// TestReadmePictures checks that the README's pictures exist and are small enough to load
+// quickly.
 func TestReadmePictures(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../README.md")

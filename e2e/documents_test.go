@@ -174,8 +174,8 @@ func wholeCaddyfile(fragment string) string {
 	return fragment
 }
 
-// change is a replacement that a test makes in a page's commands, with the reason. If new is
-// empty, the test removes the old text.
+// change is a replacement that a test makes in a page's commands, along with the reason for
+// it. If new is empty, the test removes the old text.
 type change struct{ old, new, why string }
 
 // commands joins a page's command blocks into a bash script, which prints each block's number
@@ -202,8 +202,8 @@ func commands(t *testing.T, page string, inPlaceOf func(block) string, changes .
 	return all
 }
 
-// shell prepares the directory for a page's commands. It makes c the first "caddy" in PATH,
-// and its admin endpoint a socket in the directory.
+// shell prepares the directory for a page's commands. It makes c the first "caddy" in PATH and
+// uses a socket in the directory as c's admin endpoint.
 func (c *caddy) shell() {
 	c.t.Helper()
 	c.env["CADDY_ADMIN"] = "unix/" + c.path("admin.sock")
@@ -234,7 +234,7 @@ func (c *caddy) bash(script string) (string, error) {
 	return string(written), errors.Join(err, readErr)
 }
 
-// stopAtEnd stops the Caddy process that a script started when the test ends.
+// stopAtEnd arranges for a Caddy process started by a script to be stopped when the test ends.
 func (c *caddy) stopAtEnd() {
 	c.t.Cleanup(func() {
 		// After a failure, the script may not have started Caddy.

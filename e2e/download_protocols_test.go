@@ -174,7 +174,7 @@ func downloadBackend(t *testing.T, response http.HandlerFunc) *goBackend {
 }
 
 // TestDownloadStalls ends the token, or disconnects the client, while a download waits for the
-// response to the gate's probe, for the first byte, or for more bytes.
+// response to the gate's probe, for the first byte or for more bytes.
 func TestDownloadStalls(t *testing.T) {
 	t.Parallel()
 	for stage, sent := range map[string]string{"probe": "", "head": "", "part": "part"} {

@@ -32,7 +32,7 @@ func (s *site) download(t *testing.T, token, body string, args ...string) (exit 
 	return downloadFrom(t, s.url(""), token, body, args...)
 }
 
-// downloadFrom is like download, but with an origin other than the plain site.
+// downloadFrom is like download, but uses an origin other than the plain site.
 func downloadFrom(t *testing.T, origin, token, body string, args ...string) (exit int, status string, file []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "block")

@@ -91,8 +91,8 @@ func TestExplainIsTrue(t *testing.T) {
 		}
 		outcomes[code]++
 
-		// If the question names no gate, the explanation covers every gate that matches the
-		// route equally well and decides differently.
+		// If the question doesn't name a gate, the explanation covers every gate whose route
+		// is an equally good match but whose decision differs.
 		for _, one := range append(anywhere.OtherGates, anywhere.atGate) {
 			if one.Gate == gates[host] && one.Code != code {
 				t.Fatalf("%s %s at %s with %q: the explanation is %s among other gates, but the response was %s",

@@ -20,7 +20,7 @@ func TestFailedUpdate(t *testing.T) {
 	running := func(want int) {
 		t.Helper()
 		if got := len(s.backend.Unikernels("alice")); got != want {
-			t.Errorf("%d unikernels run, want %d", got, want)
+			t.Errorf("%d unikernels are running, want %d", got, want)
 		}
 	}
 	s.createUnikernel(t, token, "web")

@@ -99,7 +99,7 @@ var clockJumps = []time.Duration{3 * 365 * day, -day, 400 * day, -20 * 365 * day
 
 // faultClock sets the clock forward and back while clients use tokens, and kills Caddy in
 // between. Caddy must not prune anything or accept an invalid token. Once the clock has been
-// corrected and accepted, everything must be as before.
+// corrected and Caddy has accepted it, everything must be as before.
 func faultClock(f *fault) {
 	program, err := shifted()
 	if err != nil {
@@ -223,7 +223,7 @@ func faultClock(f *fault) {
 		if _, stderr, code := c.run("api-token", "clock", "accept", "--yes"); code != 0 {
 			f.Errorf("got exit code %d: %s", code, stderr)
 		}
-		c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
+		c.eventually("healthz shows no warning", func() bool { return c.healthWarning() == "" })
 		answeredMore(c, tokens, 500)
 		stop()
 		dead["not valid yet"] = begins

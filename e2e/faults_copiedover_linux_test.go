@@ -34,7 +34,7 @@ var copiesOver = map[string]func(from, to string) error{
 // churnStore creates and deletes many tokens to leave free pages in the store's file. Then it
 // takes a backup and revokes tokens. It returns the revoked tokens and a valid one. Because of
 // the free pages, the store hardly grows after the backup, so the backup can't be recognized
-// by a smaller size.
+// by its size.
 func (c *caddy) churnStore(backup string, tokens []*counted) (revoked []string, good string) {
 	c.t.Helper()
 	deleted := make([]string, 200)

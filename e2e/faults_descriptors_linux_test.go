@@ -77,7 +77,7 @@ func faultDescriptors(f *fault) {
 			}
 			idle = append(idle, conn)
 		}
-		c.eventually("all descriptors are used", func() bool { return c.openFiles() >= limit })
+		c.eventually("all descriptors are in use", func() bool { return c.openFiles() >= limit })
 		answeredMore(c, tokens, 2000)
 		ask("a token", good, http.StatusOK)
 		if status, text := c.tryAdmin(admin, http.MethodPost, "tokens/"+tokenID(first)+"/revoke",

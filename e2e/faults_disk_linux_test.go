@@ -11,7 +11,7 @@ import (
 func faultDisk(f *fault) {
 	c, disk, tokens := countingOnDisk(f.T)
 	for i, n := range tokens {
-		n.agents = i%2 == 0 // these tokens have more to save
+		n.agents = i%2 == 0 // these tokens have more usage data to save
 	}
 	stop := useMeanwhile(c, tokens, f.random.Uint64())
 	name := strings.Repeat("x", 100)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// killedWithJournal kills a Caddy that then leaves behind a journal newer than a backup. It
-// returns the Caddy, the tokens that clients used, and the backup.
+// killedWithJournal kills a Caddy process, which leaves behind a journal newer than a backup.
+// It returns the Caddy, the tokens that clients used, and the backup.
 func killedWithJournal(f *fault) (c *caddy, tokens []*counted, backup string) {
 	f.Helper()
 	c = newCaddy(f.T, nil)
@@ -35,9 +35,9 @@ func mustRename(f *fault, from, to string) {
 }
 
 // faultOlderFile replaces the store with an older file after a kill and leaves the newer
-// journal in place. Revoked tokens would become active again, so Caddy must refuse to start
-// and say what to do. With the newer file, Caddy must start with all counts. It must also
-// start after a restore.
+// journal in place. The older file would make revoked tokens active again, so Caddy must
+// refuse to start and say what to do. With the newer file, Caddy must start with all counts.
+// It must also start after a restore.
 func faultOlderFile(f *fault) {
 	c, tokens, backup := killedWithJournal(f)
 	store := c.env["STORE"]

@@ -22,10 +22,10 @@ func (c *caddy) chown(path string, user int) {
 	}
 }
 
-// faultOwner changes the store's owner to a user other than Caddy's, both before Caddy starts
-// and while it runs. Starting must fail with an error that says what to do. A running Caddy
-// must continue to serve, refuse changes while it can't access the file, and lose no counts.
-// TestJournalOfAnotherUser does the same with the journal.
+// faultOwner changes the store's owner to a user other than the one Caddy runs as, both before
+// Caddy starts and while it runs. Starting must fail with an error that says what to do. A
+// running Caddy must continue to serve, refuse changes while it can't access the file, and
+// lose no counts. TestJournalOfAnotherUser does the same with the journal.
 func faultOwner(f *fault) {
 	if os.Geteuid() != 0 {
 		f.Skip("only root can run Caddy as another user")

@@ -136,8 +136,8 @@ func answeredMore(c *caddy, tokens []*counted, more uint64) {
 	c.eventually("requests are answered", func() bool { return answered() >= before+more || c.t.Failed() })
 }
 
-// leavesNothing waits until Caddy has no more goroutines and open files than before, apart
-// from a few that it creates only once.
+// leavesNothing waits until Caddy has no more goroutines or open files than before, apart from
+// a few that it creates only once.
 func (c *caddy) leavesNothing(goroutines, files int) {
 	c.t.Helper()
 	const once = 5
@@ -210,7 +210,7 @@ func newTokenBody(name string) map[string]any {
 
 // refusesChanges checks that changes fail with status 503, and that each response or Caddy's
 // log names the causes. Until the store is writable again, Caddy may refuse the token, because
-// Caddy can't know which of the changes the store contains.
+// Caddy can't know which changes reached the store.
 func (c *caddy) refusesChanges(token string, causes ...string) {
 	c.t.Helper()
 	id := tokenID(token)
@@ -287,6 +287,6 @@ func (c *caddy) revokes(token string) {
 func recovers(c *caddy, tokens []*counted) {
 	c.t.Helper()
 	checkUsage(c, tokens)
-	c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
+	c.eventually("healthz shows no warning", func() bool { return c.healthWarning() == "" })
 	c.restart(countingSite)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // ext4Disk is a file system in a file. A file system can't be remounted read-only while a file
-// is open for writing, but ext4 makes itself read-only after an error.
+// is open for writing, but ext4 becomes read-only after an error.
 type ext4Disk struct {
 	*fault
 	image, dir string
@@ -122,8 +122,8 @@ func faultReadOnly(f *fault) {
 		unsaved := strings.Count(c.output.String(), logUnsaved)
 		disk.fail()
 		c.refusesChanges(changed, "read-only file system")
-		// Changes that arrive together share one transaction, which needs more space than the
-		// file has free.
+		// Changes that arrive together share one transaction, which needs more space than is
+		// free in the file.
 		inParallel(200, func(i int) {
 			body := newTokenBody(fmt.Sprint("many ", i))
 			metadata := make(map[string]string)

@@ -23,7 +23,7 @@ func holdRestore(c *caddy, backup string) restoring {
 	c.t.Helper()
 	for range 20 {
 		kept, _ := filepath.Glob(c.env["STORE"] + ".replaced-*")
-		for _, name := range kept { // two kept in the same second would have the same name
+		for _, name := range kept { // two files kept within the same second would have the same name
 			_ = os.Remove(name)
 		}
 		cmd := c.command("api-token", "restore", backup, "--yes", "--store", c.env["STORE"])

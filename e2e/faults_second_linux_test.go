@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// another returns a Caddy that has the same store as c but its own ports and admin socket.
+// another returns a Caddy that shares c's store but has its own ports and admin socket.
 func (c *caddy) another(name string) *caddy {
 	other := &caddy{t: c.t, dir: c.path(name), program: c.program, output: new(output), env: map[string]string{
 		"DIR": c.path(name), "HTTP": freePort(c.t), "HTTPS": freePort(c.t), "STORE": c.env["STORE"],
@@ -40,7 +40,7 @@ func faultSecond(f *fault) {
 		case <-both[1].exited:
 			winner, loser = both[0], both[1]
 		case <-time.After(exchangeTimeout):
-			f.Fatal("both processes keep running")
+			f.Fatal("both processes are still running")
 		}
 		winner.eventually("the other Caddy serves", winner.serves)
 		if code := loser.cmd.ProcessState.ExitCode(); code == 0 {

@@ -40,8 +40,8 @@ var streamHeads = map[string]string{
 	"/download": "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000000000\r\n\r\n",
 }
 
-// streamBackend responds with streams. It uses net instead of net/http to keep the memory per
-// stream small.
+// streamBackend responds with streams. It uses net instead of net/http to keep memory use per
+// stream low.
 type streamBackend struct {
 	net.Listener
 	mu    sync.Mutex
@@ -194,7 +194,7 @@ func faultStreams(f *fault) {
 	}
 	opened := time.Since(begun)
 	heap, resident := c.live()
-	// continues checks that each stream is alive, that is, receives a piece.
+	// continues checks that each stream is still alive by waiting for another piece.
 	continues := func(living []*tokenStreams) {
 		f.Helper()
 		before := make([]int64, len(living))
@@ -207,7 +207,7 @@ func faultStreams(f *fault) {
 				return s.pieces.Load() == before[i]+int64(s.opened) || s.ended.Load() > 0
 			})
 			if n := s.ended.Load(); n > 0 {
-				f.Errorf("%d streams of an active token have ended", n)
+				f.Errorf("%d of an active token's streams have ended", n)
 			}
 		}
 	}
@@ -244,7 +244,7 @@ func faultStreams(f *fault) {
 	cancel()
 	c.eventually("the gate has closed all streams", func() bool { return backend.open() == 0 })
 	c.eventually("the clients have closed their connections", func() bool {
-		for _, client := range clients { // a connection becomes idle when its last stream has ended
+		for _, client := range clients { // a connection becomes idle once its last stream has ended
 			client.CloseIdleConnections()
 		}
 		return c.openFiles() <= files+5

@@ -30,8 +30,8 @@ var createFields = []string{"albatross_instance=default", "unikernel_name=web",
 	"molly_csrf=$CSRF"}
 
 // ambiguousForms holds forced creates and block uploads that Mollymawk and other parsers
-// interpret differently, or that crash Mollymawk. The gate can detect a form marked late only
-// after the file has begun.
+// interpret differently, or that crash Mollymawk. If a form is marked late, the gate can
+// detect the problem only after the file has begun.
 var ambiguousForms = map[string]struct {
 	path, body string
 	late       bool
@@ -131,8 +131,8 @@ func TestAmbiguousForms(t *testing.T) {
 	}
 }
 
-// TestFormsThatWork makes calls as other clients do: as in the handbook, as on Mollymawk's own
-// pages with fields in main.js's order, and as in 2025, without typ.
+// TestFormsThatWork makes calls as real clients do: as shown in the handbook, as Mollymawk's
+// own pages make them with fields in main.js's order, and as in 2025, without typ.
 func TestFormsThatWork(t *testing.T) {
 	t.Parallel()
 	for name, spool := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -199,7 +199,8 @@ func TestFormsThatWork(t *testing.T) {
 				want = 6
 			}
 			if n := len(s.backend.Unikernels("alice")); n != want || s.backend.Crashes() != 0 {
-				t.Errorf("%d unikernels run, want %d, and the backend crashed %d times", n, want, s.backend.Crashes())
+				t.Errorf("%d unikernels are running, want %d, and the backend crashed %d times", n, want,
+					s.backend.Crashes())
 			}
 			block, _ := s.backend.Block("alice", "default", "vol")
 			if !strings.HasPrefix(string(block), "new") || strings.HasPrefix(string(block), "new\n") {
@@ -213,7 +214,7 @@ func TestFormsThatWork(t *testing.T) {
 	}
 }
 
-// TestUpdateResolver checks that the gate stops a port that would crash Mollymawk.
+// TestUpdateResolver checks that the gate rejects a port number that would crash Mollymawk.
 func TestUpdateResolver(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, formSite("browser_sessions molly_session"), mollymawktest.Options{Jobs: []string{"dns"}})

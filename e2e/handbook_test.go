@@ -56,7 +56,7 @@ func handbook(t *testing.T) (list []example) {
 	return list
 }
 
-// TestHandbook runs the examples in Mollymawk's handbook, from which users start, with the
+// TestHandbook runs the examples in Mollymawk's handbook, which users start from, with the
 // installed curl. It replaces only the address, the token, the account and the file names.
 func TestHandbook(t *testing.T) {
 	t.Parallel()
@@ -132,7 +132,7 @@ func (s *site) follow(t *testing.T, token string, e example) string {
 	if !ok {
 		return fmt.Sprintf("no response: %v", err)
 	}
-	if e.name != "Authentication" { // its response is the user's whole record
+	if e.name != "Authentication" { // its response is the user's entire record
 		checkNoSecret(t, "the response", body, s.upstream)
 	}
 	if strings.Contains(command, "--output data_vol_1_dump.img") {

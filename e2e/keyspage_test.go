@@ -26,7 +26,7 @@ func (s *site) ownKey(t *testing.T, session, name string) string {
 	return made.Data.Value
 }
 
-// createOwnKey sends the request with which Mollymawk's page creates a key to base.
+// createOwnKey sends base the request that Mollymawk's page uses to create a key.
 func (s *site) createOwnKey(t *testing.T, base, session, name string) (status int, body string) {
 	t.Helper()
 	_, header, _ := curl(t, "-H", "Cookie: "+session, s.backend.URL()+"/tokens")
@@ -120,7 +120,8 @@ func TestKeysPage(t *testing.T) {
 }
 
 // TestUnknownUUID checks that without keys_page, the refusal refers users to the operator. It
-// also checks that the gate mentions Mollymawk keys only for a token formatted like one.
+// also checks that the gate mentions Mollymawk keys only when it refuses a token that is
+// formatted like one.
 func TestUnknownUUID(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// These flags set how often TestUsageSurvivesKill kills Caddy, and how long it waits before a
-// kill. For a long run:
+// These flags set how often TestUsageSurvivesKill kills Caddy, and how long it waits before
+// each kill. For a long run:
 //
 //	go test -C e2e -run TestUsageSurvivesKill -kills 100 -kill.time 10s -timeout 1h .
 var (
@@ -27,7 +27,7 @@ const (
 	revokeRound = 2
 )
 
-// killTokens holds TestUsageSurvivesKill's tokens, one per pattern of use.
+// killTokens holds TestUsageSurvivesKill's tokens, one per usage pattern.
 type killTokens struct {
 	all, limited     []*counted
 	rotated, revoked *counted

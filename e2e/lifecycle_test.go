@@ -15,8 +15,8 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCreatedAndDeleted checks that a new token works in the very next request, and that a
-// deleted token is refused in the very next request.
+// TestCreatedAndDeleted checks that a new token works for the very next request, and that a
+// deleted token is refused on the very next request.
 func TestCreatedAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -38,8 +38,8 @@ func (s *site) expect(token string, want int) {
 	}
 }
 
-// TestReloads reloads the same configuration 50 times, spelling the store's path in different
-// ways. The store must stay open, and old configurations must leave nothing behind.
+// TestReloads reloads the same configuration 50 times, with the store's path written in
+// different ways. The store must stay open, and old configurations must leave nothing behind.
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -71,7 +71,7 @@ func TestReloads(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestChangedStore reloads with another store, then with the original one.
+// TestChangedStore reloads with a different store, then with the original one.
 func TestChangedStore(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})
@@ -166,7 +166,7 @@ func TestSecondProcess(t *testing.T) {
 	s.expect(token, http.StatusOK)
 }
 
-// TestStoreMode checks that only its owner can access the store.
+// TestStoreMode checks that only the store's owner can access it.
 func TestStoreMode(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -52,8 +52,8 @@ func TestLimits(t *testing.T) {
 	response("/api/unikernels", "ok",
 		map[string]string{"RateLimit-Policy": policy, "RateLimit": `"rate_limit";r=3;t=3600, "quota";r=1;t=…`,
 			"Retry-After": ""})
-	// A request refused for lack of scope counts only against the rate limit; a request
-	// without a route counts against neither.
+	// A request refused for lack of scope counts against the rate limit but not the quota; a
+	// request without a route counts against neither.
 	response("/api/nothing", "route_not_allowed", map[string]string{"RateLimit": "", "RateLimit-Policy": ""})
 	response("/api/unikernel/console", "insufficient_scope",
 		map[string]string{"RateLimit-Policy": `"rate_limit";q=4;w=14400`, "RateLimit": `"rate_limit";r=2;t=7200`})
@@ -92,8 +92,8 @@ func TestLimits(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestUndeclaredBodyUsesNoQuota checks that a chunked body that is too large to forward
-// doesn't use up quota.
+// TestUndeclaredBodyUsesNoQuota checks that a request whose chunked body is too large to
+// forward doesn't use up any quota.
 func TestUndeclaredBodyUsesNoQuota(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, strings.Replace(plainSite, "routes {$ROUTES:mollymawk}", "routes mollymawk\n\t\t\tmax_body 1KiB",
@@ -113,9 +113,9 @@ func TestUndeclaredBodyUsesNoQuota(t *testing.T) {
 	}
 }
 
-// hammer runs clients that use one token until the context ends. It returns the number of
-// requests sent and the number of responses with status 200, and calls refused with any other
-// status.
+// hammer runs clients that use one token until the context ends. It calls refused with any
+// status other than 200. It returns the number of requests sent and the number of responses
+// with status 200.
 func hammer(ctx context.Context, c *caddy, token string, refused func(status int)) (sent, answered uint64) {
 	var all sync.WaitGroup
 	var begun, passed atomic.Uint64
@@ -175,8 +175,8 @@ func TestRateLimitIsExact(t *testing.T) {
 	}
 }
 
-// TestAllowedIPsBehindProxies checks that the gate uses an address in a header only if it
-// comes from a proxy in trusted_proxies.
+// TestAllowedIPsBehindProxies checks that the gate uses an address in a header only if the
+// request comes from a proxy in trusted_proxies.
 func TestAllowedIPsBehindProxies(t *testing.T) {
 	t.Parallel()
 	proxies := func(options string) string {

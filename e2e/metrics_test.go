@@ -117,7 +117,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("a label contains a token's ID: %s", name)
 		}
 	}
-	// A list of tokens must also show a use immediately.
+	// The token list must also show a use immediately.
 	if allowed, denied := s.usage(token); allowed != uint64(want["ok"]+want["backend_redirect"]) || denied == 0 {
 		t.Errorf("the list shows %d allowed and %d denied requests", allowed, denied)
 	}

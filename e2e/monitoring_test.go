@@ -196,7 +196,7 @@ func TestMonitoring(t *testing.T) {
 	}
 }
 
-// TestAlertRules tests under which conditions each alert fires.
+// TestAlertRules tests the conditions under which each alert fires.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.CommandContext(t.Context(), "promtool", "test", "rules",

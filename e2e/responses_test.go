@@ -47,7 +47,7 @@ func TestBackendResponses(t *testing.T) {
 
 	header, _ := s.expectProblem(t, token, "/api/unikernel/restart", 400, "backend_redirect", "-d", "{}")
 	if header.Get("Location") != "" || header.Get("Set-Cookie") != "" {
-		t.Errorf("the client got headers of the redirect: %v", header)
+		t.Errorf("the client got the redirect's headers: %v", header)
 	}
 	// The refusals contain Mollymawk's own messages, taken from pages, fragments and JSON, and
 	// have the matching status.
@@ -140,7 +140,7 @@ func TestUpstreamCredential(t *testing.T) {
 	s.checkLogs(token, old, fresh)
 }
 
-// TestAccounts removes a token's account, and uses an account that has no upstream token.
+// TestAccounts removes a token's account, then uses an account that has no upstream token.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	withAlice := strings.Replace(plainSite, "account default {", "account nobody\n\t\taccount alice {", 1)
@@ -278,7 +278,7 @@ func TestAccessLog(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// TestOtherBackend protects a backend other than Mollymawk with route lines.
+// TestOtherBackend uses route lines to protect a backend other than Mollymawk.
 func TestOtherBackend(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool

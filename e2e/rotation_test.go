@@ -126,7 +126,7 @@ func TestRotation(t *testing.T) {
 	}
 	clients.secret.Store(&current)
 	clients.passes(500)
-	s.eventually("the grace period is over", func() bool {
+	s.eventually("the grace period has ended", func() bool {
 		status, _, body := curl(t, append(bearer(old), url)...)
 		return status == 401 && problem(t, body)["code"] == "revoked_token"
 	})

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// checkNoSecret fails the test if a text contains a secret, its hash or its secret part. It
+// checkNoSecret fails the test if a string contains a secret, its hash or its secret part. It
 // never prints the secret.
 func checkNoSecret(t *testing.T, where, text, secret string) {
 	t.Helper()

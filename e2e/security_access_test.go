@@ -19,11 +19,11 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// A client that sends its body slowly must not be able to choose the content after its token
-// has ended and still have the request take effect (CWE-367).
+// A client that sends its body slowly must not be able to choose the body's content after its
+// token has ended and still have the request take effect (CWE-367).
 
-// withdrawals are the ways in which a token loses access, each with the refusal that the
-// request then gets.
+// withdrawals are the ways in which a token can lose access, each with the refusal that the
+// request then receives.
 var withdrawals = map[string]struct {
 	method, path string
 	body         any
@@ -44,7 +44,7 @@ var withdrawals = map[string]struct {
 	"moved": {method: http.MethodPatch, body: map[string]any{"account": "bare"}, status: http.StatusOK, want: ""},
 }
 
-// withdraw takes away a token's access and waits until the change is in effect.
+// withdraw takes away a token's access and waits until the change has taken effect.
 func (c *caddy) withdraw(token, way string) {
 	c.t.Helper()
 	lost := withdrawals[way]

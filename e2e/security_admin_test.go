@@ -41,14 +41,14 @@ func adminConfig() string {
 				"api_tokens_admin {\ntrust_user\n}\n}")
 }
 
-// calling returns a call of a site's admin API.
+// calling returns a call to a site's admin API.
 func calling(host, method, path, body string, header ...string) wireRequest {
 	return wireRequest{host: host, method: method, target: path, header: header, body: body}
 }
 
 const tokensURL = "/api/v1/tokens"
 
-// siteAttacks are calls of a site's admin API.
+// siteAttacks are calls to a site's admin API.
 var siteAttacks = []adminAttack{
 	{name: "no credential", wireRequest: calling(keysHost, "GET", tokensURL, ""), status: []int{401},
 		code: "missing_token"},
@@ -438,7 +438,7 @@ var endpointAttacks = []adminAttack{
 		code: "token_in_url", logged: true},
 }
 
-// endpoint returns a call of the admin API on Caddy's admin endpoint.
+// endpoint returns an admin API call to Caddy's admin endpoint.
 func endpoint(method, path, body string, header ...string) wireRequest {
 	return wireRequest{method: method, target: "/api_tokens/v1/" + path, header: header, body: body}
 }

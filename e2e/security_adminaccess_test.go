@@ -11,14 +11,14 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// halfSent is a call of which the client has sent the head and part of the body.
+// halfSent is a call for which the client has sent only the head and part of the body.
 type halfSent struct {
 	conn *h1Conn
 	rest string
 }
 
-// sendHalf begins an admin API call. It returns once the API has accepted the credential,
-// which it knows because the server sends 100 Continue when a handler reads the body.
+// sendHalf begins an admin API call. It returns once the API has accepted the credential. It
+// can tell by the 100 Continue that the server sends when a handler reads the body.
 func (s *site) sendHalf(t *testing.T, path, body string, header ...string) *halfSent {
 	t.Helper()
 	conn, err := dialH1("127.0.0.1:" + s.env["HTTP"])
@@ -48,7 +48,7 @@ func (h *halfSent) finish() wireResponse {
 }
 
 // TestAdminTokenEndsDuringCall checks that calls begun before an admin token ends can't change
-// anything afterwards, so revoking a leaked token locks the attacker out.
+// anything afterwards, so that revoking a leaked token locks the attacker out.
 func TestAdminTokenEndsDuringCall(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, adminSite, mollymawktest.Options{})

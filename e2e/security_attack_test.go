@@ -29,7 +29,7 @@ type attack struct {
 	then func(t *testing.T, x *exchange)
 }
 
-// exchange is an attack that has been carried out, with its results.
+// exchange is an attack that has been run, with its results.
 type exchange struct {
 	*testbed
 	wire      wire
@@ -58,8 +58,8 @@ const (
 	isRefusedElsewhere
 	// Go or Caddy rejects the request before the gate, or no site matches.
 	isDropped
-	// The gate allows or refuses the request, which does no harm because it breaks off after
-	// the decision.
+	// The gate may allow or refuse the request, which is harmless either way because it is cut
+	// off after the decision.
 	mayPass
 )
 
@@ -93,7 +93,7 @@ func answered(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passes, status: []int{status}, code: code, token: token}}
 }
 
-// answeredByNobody wants the gate to allow the request, but the request to reach no backend.
+// answeredByNobody wants the gate to allow the request, but no backend to receive it.
 func answeredByNobody(token string, status int, code string) []verdict {
 	return []verdict{{outcome: passesNowhere, status: []int{status}, code: code, token: token}}
 }
@@ -117,7 +117,7 @@ func refusedElsewhere(status int, token ...string) []verdict {
 // dropped wants the request not to reach the gate.
 func dropped(status ...int) []verdict { return []verdict{{outcome: isDropped, status: status}} }
 
-// broken wants the request to break off without doing harm.
+// broken wants the request to be cut off without doing any harm.
 func broken(token string, status ...int) []verdict {
 	return []verdict{{outcome: mayPass, status: status, token: token}}
 }
@@ -165,7 +165,7 @@ func (k attack) withDefaults() attack {
 	return k
 }
 
-// run carries out a table's attacks one by one, over each protocol in turn, and checks the
+// run tries a table's attacks one by one, over each protocol in turn, and checks the
 // invariants after each attack.
 func (a *testbed) run(t *testing.T, wires []wire, attacks []attack) {
 	t.Helper()
@@ -307,10 +307,10 @@ func checkNoCookie(t *testing.T, response wireResponse) {
 	}
 }
 
-// shortened truncates a body to a length suitable for a message.
+// shortened truncates a body so that it fits in a failure message.
 func shortened(body string) string { return body[:min(len(body), 300)] }
 
-// checkRefusal checks that a refusal's headers match docs/errors.md, regardless of what writes
+// checkRefusal checks that a refusal's headers match docs/errors.md, whichever handler writes
 // its body.
 func (x *exchange) checkRefusal(t *testing.T, response wireResponse) {
 	t.Helper()

@@ -14,7 +14,7 @@ func announced(target string, header ...string) wireRequest {
 const gigabyte = "Content-Length: 1000000000"
 
 // bodyAttacks send bodies that are too large or never arrive. A response that takes longer
-// than [exchangeTimeout] counts as no response; Caddy would wait a minute for a body.
+// than [exchangeTimeout] counts as missing; Caddy would wait a minute for a body.
 var bodyAttacks = []attack{
 	{name: "body announced", wireRequest: announced("/plain/write", gigabyte), want: refused(401, "missing_token"),
 		then: noInterim},

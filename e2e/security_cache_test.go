@@ -40,7 +40,7 @@ var cacheAttacks = []attack{
 		want: both(passed("$R"), passed("$W"))},
 }
 
-// hasHeader checks that the client got exactly the given values of a header.
+// hasHeader checks that the client got exactly the given values for a header.
 func hasHeader(name string, values ...string) func(*testing.T, *exchange) {
 	return func(t *testing.T, x *exchange) {
 		if got := x.responses[0].header[name]; !slices.Equal(got, values) {

@@ -7,7 +7,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestCrashingRequests sends requests that would crash Mollymawk through the gate, without a
+// TestCrashingRequests sends requests through the gate that would crash Mollymawk: without a
 // credential, with a cookie and with a token.
 func TestCrashingRequests(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 // promptly is the time limit for a refusal, regardless of the size of the announced body.
 const promptly = 100 * time.Millisecond
 
-// TestSecurityEarlyRefusal connects clients that announce a body and send nothing. Each must
+// TestSecurityEarlyRefusal connects clients that announce a body but never send it. Each must
 // be refused immediately, and Caddy must soon release the client's resources even though the
 // client doesn't close its connection.
 func TestSecurityEarlyRefusal(t *testing.T) {
@@ -31,7 +31,7 @@ func TestSecurityEarlyRefusal(t *testing.T) {
 			goroutines, files := s.goroutines(), s.openFiles()
 			request := "POST /api/unikernel/create HTTP/1.1\r\nHost: 127.0.0.1\r\n" + test.framing + "\r\n"
 
-			// Use no more workers than there are processors, so the test measures only
+			// Use no more workers than there are processors, so that the test measures only
 			// unnecessary waiting.
 			queue := make(chan struct{}, test.clients)
 			for range test.clients {
@@ -99,8 +99,8 @@ func (s *site) refuseEarly(t *testing.T, request string) (open []*h1Conn) {
 	return open
 }
 
-// TestSecurityEarlyRefusalOfStreams does the same with the streams of a single HTTP/2
-// connection, which must stay usable.
+// TestSecurityEarlyRefusalOfStreams does the same as TestSecurityEarlyRefusal on the streams
+// of a single HTTP/2 connection. The connection must stay usable.
 func TestSecurityEarlyRefusalOfStreams(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -37,8 +37,8 @@ var earlyDataAttacks = []attack{
 // tooEarly wants the gate to refuse the request without counting it.
 var tooEarly = refused(425, "too_early")
 
-// TestSecurityEarlyData carries out the attacks over HTTP/3 with early data, which Caddy
-// accepts by default.
+// TestSecurityEarlyData runs the attacks over HTTP/3 with early data, which Caddy accepts by
+// default.
 func TestSecurityEarlyData(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, testbedConfig(), nil)

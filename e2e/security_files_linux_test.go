@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestFileLimit sends more simultaneous requests than Caddy may have open files. Caddy must
+// TestFileLimit sends more simultaneous requests than Caddy may have files open. Caddy must
 // recover, and the store must not be damaged.
 func TestFileLimit(t *testing.T) {
 	t.Parallel()

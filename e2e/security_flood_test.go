@@ -69,12 +69,12 @@ func (c *caddy) flood(t *testing.T, requests int, request func(i int) string) ma
 	return statuses
 }
 
-// quietSite is a gate with default logging, that is, without the debug level and the access
-// log.
+// quietSite is a gate with default logging, that is, with neither the debug level nor an
+// access log.
 var quietSite = strings.NewReplacer("\tdebug\n", "", "\tlog\n", "").Replace(plainSite)
 
-// live returns Caddy's memory use in bytes: the heap after a garbage collection, and the
-// resident set.
+// live returns Caddy's memory use in bytes: the heap size after a garbage collection and the
+// resident set size.
 func (c *caddy) live() (heap, resident int64) {
 	c.t.Helper()
 	_, after, _ := strings.Cut(c.getAdmin("/debug/pprof/heap?gc=1&debug=1"), "# HeapAlloc = ")

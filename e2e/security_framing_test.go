@@ -240,6 +240,6 @@ func pipelined(token string) string {
 	return "GET /plain/read HTTP/1.1\r\nHost: gated.test\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 }
 
-// abortedUpload is the permitted outcome of an upload whose body breaks off: the gate allows
+// abortedUpload is the permitted outcome of an upload whose body is cut off: the gate allows
 // it, and the backend may see part of it.
 var abortedUpload = []verdict{{outcome: mayPass, status: []int{0, 400, 502}, token: "$C", sees: uploads}}

@@ -138,7 +138,7 @@ func TestMaxBuffered(t *testing.T) {
 	<-held.response
 }
 
-// TestAnnouncedBodies announces a thousand bodies of a gigabyte in total and sends nothing.
+// TestAnnouncedBodies announces a thousand bodies totaling a gigabyte and sends none of them.
 func TestAnnouncedBodies(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, strings.ReplaceAll(testbedConfig(), "max_body 1KiB", "max_body 1MiB"), nil)
@@ -169,7 +169,7 @@ func TestAnnouncedBodies(t *testing.T) {
 }
 
 // TestDetachedRequests abandons many requests that change something. A limited number per
-// token may finish; the gate must also end the others at the backend.
+// token may finish; the gate must cancel the others at the backend as well.
 func TestDetachedRequests(t *testing.T) {
 	t.Parallel()
 	const requests, limit = 6, 2

@@ -143,7 +143,7 @@ var hopAttacks = []attack{
 			bearerLine("$R"))}, want: passed("$R")},
 }
 
-// forwardedByCaddy checks that the backend saw Caddy's values of the forwarding headers.
+// forwardedByCaddy checks that the backend saw Caddy's values for the forwarding headers.
 func forwardedByCaddy(t *testing.T, x *exchange) {
 	for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": gatedHost} {
 		if got := x.seen[0].header[name]; len(got) != 1 || got[0] != want {

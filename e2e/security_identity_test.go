@@ -8,8 +8,8 @@ var spoofed = []string{
 	"x-token-name: root", "X-TOKEN-NAME: root",
 }
 
-// foreign contains headers with which other gateways and proxies identify the caller, or with
-// which the holder of a privileged credential acts on behalf of someone else.
+// foreign contains headers that other gateways and proxies use to identify the caller, or that
+// the holder of a privileged credential uses to act on someone else's behalf.
 var foreign = strings.Split(
 	"Impersonate-User Impersonate-Group Sudo X-Consumer-Username X-Credential-Identifier Tailscale-User-Login "+
 		"Cf-Access-Authenticated-User-Email X-Goog-Authenticated-User-Email X-Goog-Iap-Jwt-Assertion "+

@@ -12,8 +12,8 @@ import (
 // request there has only the account's credential; every identity header was set by the gate;
 // the backend sees the method and path that the gate allowed; the backend sees no more
 // requests than the gate allowed; a refusal has the documented form (see checkResponses); no
-// secret is returned or logged; and the counts are right. After all tables, the tests check
-// that Caddy leaves nothing behind.
+// secret is returned or logged; and the counts are right. After running all tables, the tests
+// check that Caddy leaves nothing behind.
 
 // expectation is a request that the backend should see.
 type expectation struct {
@@ -52,8 +52,8 @@ func (x *exchange) checkSeen(t *testing.T, want []verdict, victim string) map[st
 		case isRefused, isRefusedElsewhere:
 			move(v.token, uses{denied: 1})
 		case mayPass:
-			// The count depends on when the request broke off; the backend sees the beginning
-			// of one request, or nothing.
+			// The count depends on when the request was cut off; the backend sees the
+			// beginning of one request, or nothing.
 			moved[tokenID(x.tokens[v.token])] = eitherWay
 			expected = append(expected, expectation{sees: sees, token: v.token, maybe: true})
 		case isDropped:
@@ -189,7 +189,8 @@ func checkClean(t *testing.T, seen seenRequest) {
 	}
 }
 
-// foldName maps all spellings of a header name that backends treat as equal to a single one.
+// foldName returns the same string for all forms of a header name that backends treat as
+// equivalent.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r == '.' {
@@ -256,7 +257,8 @@ func (noNote) String() string { return "" }
 // backend reads.
 func (x *exchange) sentInBody(token string) bool { return strings.Contains(x.request.body, token) }
 
-// checkLog looks for secrets in part of the log and reports lines with the secrets redacted.
+// checkLog looks for secrets in part of the log and reports the lines that contain any, with
+// the secrets redacted.
 func (a *testbed) checkLog(t *testing.T, log string) {
 	t.Helper()
 	log = withoutCaddysOwn(log)

@@ -297,7 +297,7 @@ func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
 	c := uploadSite(t, func(http.ResponseWriter, *http.Request) { t.Errorf("the upload reached the backend") })
 	file := c.write("large", strings.Repeat("x", 3<<20))
-	for range 10 { // whether a reset arrives before the response is random
+	for range 10 { // it is random whether a reset arrives before the response
 		status, header, body := curl(t, "-H", "Expect:", "--data-binary", "@"+file, c.url("/up"))
 		if status != http.StatusUnauthorized || !strings.Contains(body, "missing_token") {
 			t.Errorf("got status %d: %v %s", status, header, body)
@@ -305,8 +305,8 @@ func TestRefusedUpload(t *testing.T) {
 	}
 }
 
-// TestOldConfigurationFinishes reloads with another store while a console is open. The request
-// must be counted, and later events must do no harm.
+// TestOldConfigurationFinishes reloads with another store while a console is open. The console
+// request must still be counted, and later events must do no harm.
 func TestOldConfigurationFinishes(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -64,8 +64,8 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// TestFilesHoldNoSecret checks that no file written by Caddy contains a secret, and that only
-// their owner can access the store and its copies.
+// TestFilesHoldNoSecret checks that no file written by Caddy contains a secret, and that the
+// store and its copies are accessible only to their owner.
 func TestFilesHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	s := startSite(t,

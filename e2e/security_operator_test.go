@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// combination is a site with a gate as an operator might configure it.
+// combination is a site with a gate, configured as an operator might configure it.
 type combination struct {
 	// host is the site's host, and body holds its directives. GATE stands for a gate, REFUSING
 	// for a gate that leaves refusals to error routes, and PROXY for the proxy to the backend.
@@ -15,19 +15,20 @@ type combination struct {
 	good []verdict
 	// refuses returns the verdict for a refusal. The default is refused.
 	refuses func(status int, code string, token ...string) []verdict
-	// attacks are carried out in addition to the common ones.
+	// attacks are run in addition to the common ones.
 	attacks []attack
 }
 
-// byErrorRoutes is for a site whose error routes write the bodies of refusals.
+// byErrorRoutes returns the verdicts for a refusal whose body is written by the site's error
+// routes.
 func byErrorRoutes(status int, code string, token ...string) []verdict {
 	want := refusedElsewhere(status, token...)
 	want[0].code = code
 	return want
 }
 
-// elsewhere is for a site whose error routes proxy to the second backend, which responds with
-// 200.
+// elsewhere returns the verdicts for a refusal by a site whose error routes proxy to the
+// second backend, which responds with 200.
 func elsewhere(_ int, _ string, token ...string) []verdict {
 	return refusedElsewhere(http.StatusOK, token...)
 }
@@ -167,7 +168,7 @@ var combinations = []combination{
 	{host: "timeouts.test", body: "timeouts {\nread_timeout 5s\n}\nhandle {\nGATE\nPROXY\n}"},
 }
 
-// common returns the attacks that are carried out on every combination.
+// common returns the attacks that are run against every combination.
 func (c combination) common() []attack {
 	good, refuses := c.good, c.refuses
 	if good == nil {

@@ -137,8 +137,8 @@ func (m *minter) responses() int {
 // TestReloadUnderLoad reloads repeatedly, sometimes with a configuration that Caddy rejects,
 // while clients make requests and an admin creates tokens. Then it sends SIGTERM while a
 // request is still in progress. The store must stay open, no request may fail, the admin API
-// must keep working after rejected reloads, all acknowledged tokens must exist, and no request
-// may be counted twice or not at all.
+// must keep working after rejected reloads, all acknowledged tokens must exist, and every
+// request must be counted exactly once.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	const reloads = 100
@@ -211,7 +211,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	responses := admin.responses()
 	if refused := admin.answered(http.StatusServiceUnavailable); refused > 0 {
-		t.Errorf("%d of %d calls of the admin API got status 503 during reloads", refused, responses)
+		t.Errorf("%d of %d admin API calls got status 503 during reloads", refused, responses)
 	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Errorf("token %s was acknowledged but is missing", id)
 		}
 	}
-	// The expected count includes one request before the reloads, and the console.
+	// The expected count includes the console request and one made before the reloads.
 	least, most := int(passed.Load())+2, int(passed.Load()+reset.Load())+2
 	if got := counts[tokenID(token)]; got.allowed < least || got.allowed > most || got.denied != 0 {
 		t.Errorf("counted %+v, want %d to %d", got, least, most)
@@ -260,7 +260,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	s.checkLogs(token)
 }
 
-// allCounts reads the counts of all tokens, page by page.
+// allCounts reads all tokens' counts, page by page.
 func (c *caddy) allCounts() map[string]uses {
 	c.t.Helper()
 	counts := make(map[string]uses)
@@ -336,7 +336,8 @@ func TestRefusedReloads(t *testing.T) {
 }
 
 // TestStartAndStop checks that the first request waits for the store if it arrives before the
-// store is open. Caddy starts and stops its apps in any order.
+// store is open. That can happen because Caddy starts and stops its apps in no particular
+// order.
 func TestStartAndStop(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, plainSite, mollymawktest.Options{})

@@ -39,7 +39,7 @@ func newClientCertificate(t *testing.T) tls.Certificate {
 }
 
 // TestRemoteAdmin checks that on Caddy's remote admin endpoint, a client certificate grants
-// access only to its configured paths and methods.
+// access only to the paths and methods configured for it.
 func TestRemoteAdmin(t *testing.T) {
 	t.Parallel()
 	host, port := outside(t), freePort(t)

@@ -274,7 +274,7 @@ func compressedError(contentType string, compress func(io.Writer) io.WriteCloser
 	})
 }
 
-// openedSession is a cookie with which the backend opens a session for the caller.
+// openedSession is a cookie that the backend sets to open a session for the caller.
 const openedSession = "molly_session=opened-by-the-backend; Path=/"
 
 // withCookies returns a handler that adds cookies to a response.

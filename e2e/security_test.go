@@ -24,7 +24,7 @@ var attackTables = []struct {
 	{"url", urlAttacks},
 }
 
-// TestSecurity carries out all attacks in the tables, each over every protocol.
+// TestSecurity runs all attacks in the tables, each over every protocol.
 func TestSecurity(t *testing.T) {
 	t.Parallel()
 	a := startTestbed(t, testbedConfig(), backendResponses)
@@ -40,7 +40,7 @@ func TestSecurity(t *testing.T) {
 }
 
 // checkLeftovers checks that the attacks leave nothing behind, and that nothing Caddy has
-// logged or stored or now reports contains a secret.
+// logged, stored or now reports contains a secret.
 func (a *testbed) checkLeftovers(t *testing.T, goroutines, files int) {
 	t.Helper()
 	a.client.CloseIdleConnections()

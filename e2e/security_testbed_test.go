@@ -40,7 +40,7 @@ type testbed struct {
 	shown map[string]bool
 }
 
-// testbedSite configures where one of the testbed's hosts leads.
+// testbedSite is the configuration of one of the testbed's hosts.
 type testbedSite struct {
 	// plain selects the net/http backend instead of Mollymawk.
 	plain bool
@@ -49,7 +49,7 @@ type testbedSite struct {
 }
 
 const (
-	// These gates are in front of the two backends, without and with browser sessions.
+	// These gates are in front of the two backends, both without and with browser sessions.
 	gatedHost, gatedMollyHost     = "gated.test", "molly.test"
 	browserHost, browserMollyHost = "browser.test", "browser-molly.test"
 	// These gates come after a handle_path, a strip_prefix and a rewrite.
@@ -232,7 +232,7 @@ func escapedName(name string) string { return "%(" + name + ")" }
 // escapedTwice returns a placeholder for a token with every byte escaped twice.
 func escapedTwice(name string) string { return "%%(" + name + ")" }
 
-// signToken appends a checksum to text, which turns the text into a well-formed token.
+// signToken appends a checksum to text to turn it into a well-formed token.
 func signToken(text string) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	check := make([]byte, 6)

@@ -144,7 +144,7 @@ func redactedLine(t *testing.T, x *exchange) {
 	if !strings.Contains(x.responses[0].body, "token_in_url") {
 		return // the test has already failed
 	}
-	eventually(t, "the access log has the refusal", func() bool {
+	eventually(t, "the access log contains the refusal", func() bool {
 		for line := range strings.Lines(x.logSince(x.mark)) {
 			var entry accessLine
 			if json.Unmarshal([]byte(line), &entry) == nil && strings.HasPrefix(entry.Logger, "http.log.access") &&

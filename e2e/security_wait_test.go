@@ -67,7 +67,7 @@ func TestWaitingRequest(t *testing.T) {
 					}
 				}
 			}
-			// A request that has reached the backend completely may finish.
+			// A request that has reached the backend in full may finish.
 			c.withdraw(first, "revoked")
 			close(release)
 			if response := <-holding; response.String() != "200" {
@@ -106,9 +106,9 @@ func ask(ctx context.Context, t *testing.T, method, url, token string) <-chan sl
 	return response
 }
 
-// TestEndedRequestIsNotBackendFailure ends requests in ways that aren't the backend's fault.
-// Passive health checks must not count these failures; otherwise a client that may upload
-// could make the backend unavailable to everyone.
+// TestEndedRequestIsNotBackendFailure ends requests for reasons that aren't the backend's
+// fault. Passive health checks must not count them as failures; otherwise a client that may
+// upload could make the backend unavailable to everyone.
 func TestEndedRequestIsNotBackendFailure(t *testing.T) {
 	t.Parallel()
 	backend := newGoBackend(t, nil)

@@ -12,7 +12,7 @@ import (
 )
 
 // breakingBackend responds to the first request on each connection. After reading the second
-// one, it closes the connection without a response.
+// request, it closes the connection without a response.
 type breakingBackend struct {
 	net.Listener
 	mu   sync.Mutex
@@ -73,8 +73,8 @@ func (b *breakingBackend) count(request string) int {
 }
 
 // TestSentOnce checks that when a reused connection breaks, Caddy doesn't resend a request
-// even if the client marked it as idempotent. The backend must still receive the client's
-// mark.
+// even if the client marked it as idempotent. The backend must still receive the header with
+// which the client marked it.
 func TestSentOnce(t *testing.T) {
 	t.Parallel()
 	backend := newBreakingBackend(t)

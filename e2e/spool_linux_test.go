@@ -14,7 +14,7 @@ import (
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// uploadForm is the form for uploading to a block, up to the block's data.
+// uploadForm is the beginning of a block upload form, up to the block's data.
 const uploadForm = "--b\r\n" + named + "\"albatross_instance\"\r\n\r\ndefault\r\n--b\r\n" + named +
 	"\"json_data\"\r\n\r\n" +
 	`{"block_name":"vol","block_size":1,"block_compressed":false}` + "\r\n--b\r\n" + named +
@@ -235,7 +235,7 @@ func TestSpoolFaults(t *testing.T) {
 	}
 }
 
-// TestSpoolOption checks that the error about an unusable spool directory names the Caddyfile
+// TestSpoolOption checks that the error for an unusable spool directory names the Caddyfile
 // and the line.
 func TestSpoolOption(t *testing.T) {
 	t.Parallel()

@@ -180,8 +180,8 @@ func TestStrayTokensInLogs(t *testing.T) {
 	for _, line := range append(strings.Split(log, "\n"), strings.Split(string(file), "\n")...) {
 		secrets := []string{key[17:49], adminKey[17:49]}
 		if strings.Contains(line, `"logger":"http.log.`) {
-			// Broken tokens aren't recognized before the handlers after the gate, so look for
-			// them only in these logs.
+			// Broken tokens aren't recognized before the request reaches the handlers after
+			// the gate, so look for them only in the http.log logs.
 			secrets = append(secrets, typo[17:49])
 		}
 		for _, secret := range secrets {

@@ -170,8 +170,8 @@ func cutUploads(t *testing.T, caller string, spooled bool, flags []string) {
 }
 
 // TestSlowBackend ends uploads that a backend reads slowly, by withdrawing their tokens or
-// closing their clients. The data that the backend receives must end with a complete chunk,
-// because Mollymawk treats a truncated chunk as the end of the body.
+// disconnecting their clients. The data that the backend receives must end with a complete
+// chunk, because Mollymawk treats a truncated chunk as the end of the body.
 func TestSlowBackend(t *testing.T) {
 	t.Parallel()
 	for name, option := range map[string]string{"streamed": "", "spooled": "spool_uploads " + t.TempDir()} {
@@ -226,8 +226,8 @@ func TestSlowBackend(t *testing.T) {
 	}
 }
 
-// readChunks reports whether a chunked body (RFC 9112 section 7.1) is complete, and whether it
-// ends within a chunk.
+// readChunks reports whether a chunked body (RFC 9112 section 7.1) is complete and whether it
+// ends in the middle of a chunk.
 func readChunks(body string) (whole, within bool) {
 	for body != "" {
 		line, rest, ok := strings.Cut(body, "\r\n")

@@ -146,7 +146,7 @@ func TestUsageStartsOnAFullDisk(t *testing.T) {
 	countFor(c, tokens, 500*time.Millisecond)
 	free()
 	c.waitForLog(logSafe, 1)
-	c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
+	c.eventually("healthz shows no warning", func() bool { return c.healthWarning() == "" })
 	countFor(c, tokens, 200*time.Millisecond)
 	c.kill()
 	c.start(countingSite)

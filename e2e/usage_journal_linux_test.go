@@ -98,7 +98,7 @@ func TestJournalDamaged(t *testing.T) {
 				}
 				c.waitForLog(logSafe, 1)
 			}
-			c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
+			c.eventually("healthz shows no warning", func() bool { return c.healthWarning() == "" })
 			countFor(c, tokens, 200*time.Millisecond)
 			c.kill()
 			c.start(countingSite)
@@ -159,7 +159,7 @@ func TestJournalDamagedBeforeStart(t *testing.T) {
 			case name == flippedBits:
 				c.waitForLog("damaged", 1)
 			}
-			c.eventually("healthz has no warning", func() bool { return c.healthWarning() == "" })
+			c.eventually("healthz shows no warning", func() bool { return c.healthWarning() == "" })
 			countFor(c, tokens, 200*time.Millisecond)
 			c.kill()
 			c.start(countingSite)

@@ -17,8 +17,8 @@ const nobody = 65534
 // TestJournalOfAnotherUser kills a Caddy, makes another user the owner of its store but not of
 // its journal, and starts Caddy as that user. Caddy must serve and say how to fix the journal.
 // After the fix, Caddy must add the counts of both processes, and the quota must include both
-// processes' requests. Without root, there is only one user, who loses permission to read the
-// journal.
+// processes' requests. Without root, the test has only one user and instead takes away that
+// user's permission to read the journal.
 func TestJournalOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)

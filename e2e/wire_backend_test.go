@@ -161,7 +161,7 @@ func (c recordingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mollymawkBackend provides the same methods for the Mollymawk stand-in.
+// mollymawkBackend provides goBackend's methods for the Mollymawk stand-in.
 type mollymawkBackend struct{ *mollymawktest.Server }
 
 func (b mollymawkBackend) requests() []seenRequest {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2 is HTTP/2, over TLS if sessions is set, and with prior knowledge otherwise.
+// h2 is HTTP/2, over TLS if sessions is set, and in plaintext with prior knowledge otherwise.
 type h2 struct {
 	address  string
 	sessions tls.ClientSessionCache

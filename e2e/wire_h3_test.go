@@ -80,7 +80,7 @@ func h3Send(ctx context.Context, conn *quic.Conn, r wireRequest) (*quic.Stream, 
 	return stream, nil
 }
 
-// h3 returns the bytes that the request sends on its HTTP/3 stream.
+// h3 returns the bytes that make up the request on its HTTP/3 stream.
 func (r wireRequest) h3() []byte {
 	b := h3Frame(nil, h3Headers, h3Fields(r.fields("https")))
 	if r.unfinished {

@@ -14,7 +14,7 @@ import (
 )
 
 // h3Early is HTTP/3 with the first request in early data (0-RTT), which an attacker on the
-// network could record and replay. It detects from Caddy's log that a request has been
+// network could record and replay. It uses Caddy's log to detect that a request has been
 // answered.
 type h3Early struct {
 	caddy    *caddy

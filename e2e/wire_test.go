@@ -16,8 +16,8 @@ import (
 // The clients in these files write every byte themselves, because libraries refuse to send
 // what an attacker would send.
 
-// wireRequest is a table's request. It has the same meaning over every protocol that can
-// express it.
+// wireRequest is a request in an attack table. It has the same meaning over every protocol
+// that can express it.
 type wireRequest struct {
 	host           string
 	method, target string
@@ -98,7 +98,7 @@ func (r wireRequest) split(lines []string) [][2]string {
 	return fields
 }
 
-// wireResponse is a response, or the reason for the lack of one.
+// wireResponse is a response, or the reason why there is none.
 type wireResponse struct {
 	// status is 0 if the connection or the stream ended without a response.
 	status  int
