@@ -13,7 +13,7 @@ type Call struct {
 	Body []byte
 	// Probe, if not nil, must succeed before the gate makes the call.
 	Probe *Probe
-	// Response describes the expected response with status 200.
+	// Response describes the expected 200 response.
 	Response ResponseForm
 }
 
@@ -27,11 +27,12 @@ type Probe struct {
 	Judge func(status int, body []byte) (refusal Refusal, known bool)
 }
 
-// ResponseForm describes the response that a call should get. The zero ResponseForm accepts
-// any response.
+// ResponseForm describes the expected response to a call. The zero ResponseForm accepts any
+// response.
 type ResponseForm struct {
-	// Unit is a size in bytes. A complete response is a positive multiple of Unit long; a
-	// response of any other length was truncated. 0 means that any length is complete.
+	// Unit is a size in bytes. The length of a complete response is a positive multiple of
+	// Unit; a response of any other length was truncated. If Unit is 0, a response of any
+	// length is complete.
 	Unit int64
 	// Compress is the zlib level (RFC 1950), from 1 to 9, at which the gate compresses the
 	// response for the client. 0 means no compression.
@@ -50,7 +51,7 @@ func (q *Probe) Apply(r *http.Request) {
 }
 
 // BodyError describes what is wrong with a request body. Detail is a sentence for the client
-// and quotes nothing from the body except, at most, a name. The gate refuses the request with
+// that quotes at most a name from the body. The gate refuses the request with
 // [InvalidRequestBody] before the backend receives any part of it.
 type BodyError struct{ Detail string }
 

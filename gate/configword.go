@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// ConfigWord quotes an invalid configuration value for an error message. A value that may be a
-// misplaced upstream token is replaced by a note. Only short words without digits, and paths
-// made of short words or very short segments, are quoted.
+// ConfigWord quotes an invalid configuration value for an error message. It replaces a value
+// that may be a misplaced upstream token with a note. Only short words without digits, and
+// paths made of short words or very short segments, are quoted.
 func ConfigWord(value string) string {
 	if mayBeToken(value) {
 		return "(not shown: it may be a token)"

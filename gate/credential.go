@@ -20,9 +20,9 @@ type Store interface {
 }
 
 // Authenticate finds the token presented in a request's Authorization values. It returns a
-// refusal unless they contain a valid token of this kind. It is for callers without routes; a
-// [Gate] makes the same checks and also checks the path in between. The match is set if the
-// secret matched, even if the token is refused.
+// refusal unless the values contain a valid token of this kind. It is for callers without
+// routes; a [Gate] runs the same checks and, in between, also checks the path. The match is
+// set if the secret matched, even if the token is refused.
 func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string,
 	now time.Time) (tokenstore.Match, Refusal) {
 	text, code := bearer(authorization)
@@ -36,7 +36,7 @@ func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authori
 	return Present(store, credential, kind, now)
 }
 
-// Present makes the same checks as [Authenticate] for a credential that has already been
+// Present runs the same checks as [Authenticate] for a credential that has already been
 // parsed.
 func Present(store Store, credential token.Credential, kind token.Kind, now time.Time) (tokenstore.Match, Refusal) {
 	match, err := store.Authenticate(credential, now)
@@ -53,7 +53,7 @@ func Present(store Store, credential token.Credential, kind token.Kind, now time
 	return match, refusal
 }
 
-// refuseLookup returns the refusal for an error of Store.Authenticate.
+// refuseLookup returns the refusal for an error from Store.Authenticate.
 func refuseLookup(err error) Refusal {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return Refuse(UnknownToken)
@@ -76,7 +76,8 @@ func refuseKind(kind, wanted token.Kind) Refusal {
 	return refusal
 }
 
-// RefuseStatus returns the refusal for a token with this status, or none if it is active.
+// RefuseStatus returns the refusal for a token with this status, or none if the token is
+// active.
 func RefuseStatus(status token.Status) Refusal {
 	switch status {
 	case token.StatusActive:
@@ -93,9 +94,9 @@ func RefuseStatus(status token.Status) Refusal {
 	return Refuse(StoreUnavailable)
 }
 
-// bearer returns the token in the Authorization values, or the code of the refusal. It
-// compares the scheme case-insensitively (RFC 9110 section 11.1) and otherwise follows RFC
-// 6750 section 2.1 strictly: one header line, one space, one token.
+// bearer returns the token in the Authorization values, or a refusal code. It compares the
+// scheme case-insensitively (RFC 9110 section 11.1) and otherwise follows RFC 6750 section 2.1
+// strictly: one header line, one space, one token.
 func bearer(values []string) (token string, code Code) {
 	switch len(values) {
 	case 0:
@@ -136,8 +137,8 @@ func HasBearer(authorization []string) bool {
 	return code != MissingToken
 }
 
-// isToken68 reports whether s is a b64token of RFC 6750. Anything else is an invalid header
-// rather than an invalid token.
+// isToken68 reports whether s is a b64token as defined in RFC 6750. Anything else makes the
+// header invalid rather than the token.
 func isToken68(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {

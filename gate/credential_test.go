@@ -142,10 +142,10 @@ func TestWrongKindDetail(t *testing.T) {
 	_, atGate := Authenticate(tokens, testPrefixes, token.KindAPI, []string{"Bearer " + tokens.admin}, testNow)
 	_, atAdmin := Authenticate(tokens, testPrefixes, token.KindAdmin, []string{"Bearer " + tokens.good}, testNow)
 	if got := atGate.Problem().Detail; !strings.HasSuffix(got, "Use an API key.") {
-		t.Errorf("gate: got detail %q", got)
+		t.Errorf("gate: got detail %q, want it to ask for an API key", got)
 	}
 	if got := atAdmin.Problem().Detail; !strings.HasSuffix(got, "Use an admin key.") {
-		t.Errorf("admin API: got detail %q", got)
+		t.Errorf("admin API: got detail %q, want it to ask for an admin key", got)
 	}
 }
 

@@ -10,9 +10,9 @@
 // use it. docs/errors.md explains each refusal.
 //
 //   - A backend is a [Table] of routes, which its package registers with [RegisterTable].
-//   - [Gate.Decide] makes all checks. While a request is in progress, [Gate.Recheck] and
+//   - [Gate.Decide] runs all checks. While a request is in progress, [Gate.Recheck] and
 //     [Gate.RecheckMatch] repeat the checks that depend on the token's state. [Gate.Explain]
-//     makes all checks for a hypothetical request. All of these methods share the same code.
+//     runs all checks for a hypothetical request. All of these methods share the same code.
 //   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] sanitize what the client sent;
 //     [Gate.Forward], [SetUpgrade], [PreventRetries] and [SetPath] prepare what the backend
 //     receives.

@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// ErrorText is the text of a backend's error response and its meaning.
+// ErrorText holds the text of a backend's error response and what it means.
 type ErrorText struct {
 	// Text is the backend's own text. Refusals show a sanitized and shortened version.
 	Text string

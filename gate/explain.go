@@ -31,7 +31,7 @@ type Explanation struct {
 	Refusal Refusal
 	// Token is the presented token, if there is one.
 	Token tokenstore.Principal
-	// Checks holds the results of the checks that could be made, in order. The first failure
+	// Checks holds the results of the checks that could be run, in order. The first failure
 	// determines the refusal, but later failures would have to be fixed too.
 	Checks []CheckResult
 }
@@ -61,7 +61,7 @@ var checkNames = [checksEnd]string{
 	checkQuota:      "quota",
 }
 
-// Explain returns what the gate would do with a request. It makes the same checks as
+// Explain returns what the gate would do with a request. It runs the same checks as
 // [Gate.Decide] but continues after a failed check and counts nothing.
 func (g *Gate) Explain(store Store, question Question) Explanation {
 	r, readable := question.request(g.config.Prefixes)

@@ -112,8 +112,7 @@ func checkOrder(t *testing.T, e Explanation) {
 	}
 }
 
-// An explanation continues after the first failed check, so an admin can fix all problems in
-// one go.
+// Explain continues after the first failed check, so an admin can fix all problems in one go.
 func TestExplainEverything(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)

@@ -9,9 +9,10 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// FailureLimit throttles token guessing, per client address. Each address may have a burst of
-// failures, which refills evenly over the window. It counts in memory, and never by token, so
-// guesses can't lock out the token's owner. Any number of goroutines may use a FailureLimit.
+// FailureLimit throttles token guessing per client address. Each address is allowed a burst of
+// failures, and this allowance refills evenly over the window. Failures are counted in memory
+// and never per token, so an attacker's guesses can't lock out a token's owner. Any number of
+// goroutines may use a FailureLimit.
 type FailureLimit struct {
 	limit  token.RateLimit
 	seed   maphash.Seed
@@ -25,8 +26,8 @@ const (
 	maxFailureAddresses = 4096
 )
 
-// failureShard maps each address to its [token.RateLimit] state: the time at which its
-// failures will no longer count.
+// failureShard maps each address to its [token.RateLimit] state: the time from which its
+// failures no longer count.
 type failureShard struct {
 	mu      sync.Mutex
 	clearAt map[netip.Prefix]int64
@@ -39,9 +40,9 @@ func NewFailureLimit(failures int, window time.Duration) *FailureLimit {
 	return &FailureLimit{limit: token.RateLimit{Requests: int64(failures), Window: window}, seed: maphash.MakeSeed()}
 }
 
-// Count counts a refusal that may be due to guessing: the token is malformed, unknown or of
-// the wrong kind. If the address has had too many failures, Count replaces the refusal with
-// TooManyFailures. Missing, expired and revoked tokens don't count. A nil limit counts
+// Count counts a refusal that may be due to guessing, because the token is malformed, unknown
+// or of the wrong kind. If the address has had too many failures, Count replaces the refusal
+// with TooManyFailures. Missing, expired and revoked tokens don't count. A nil limit counts
 // nothing.
 func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil || refusal.Code != MalformedToken && refusal.Code != UnknownToken && refusal.Code != WrongKind {
@@ -56,9 +57,10 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 }
 
 // CountStray counts a request that has a token outside the Authorization header, whether or
-// not the gate allows it: the checksum is public, so anyone can produce such a token.
-// CountStray never replaces the decision for an allowed request, for a token whose secret
-// matched, or for a token in the URL; see [Refusal.Final]. A nil limit counts nothing.
+// not the gate allows the request: how to compute the checksum is public, so anyone can make
+// up a well-formed token. CountStray never replaces the decision for an allowed request, for a
+// token whose secret matched or for a token in the URL; see [Refusal.Final]. A nil limit
+// counts nothing.
 func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time) {
 	if l == nil {
 		return
@@ -71,7 +73,7 @@ func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time
 }
 
 // fail counts a failure for an address. If the address has already had too many failures, fail
-// doesn't count this one and returns the time until the next one is allowed.
+// doesn't count this failure and returns the time until another one is allowed.
 func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	address := failureAddress(ip)
 	shard := &l.shards[maphash.Comparable(l.seed, address)%failureShards]
@@ -92,8 +94,8 @@ func (l *FailureLimit) fail(ip netip.Addr, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// evict removes addresses without failures. If the shard is still more than half full, it then
-// removes arbitrary addresses.
+// evict removes addresses without failures. If that leaves the shard more than half full,
+// evict also removes arbitrary addresses.
 func (s *failureShard) evict(now time.Time) {
 	for address, clearAt := range s.clearAt {
 		if clearAt <= now.UnixNano() {

@@ -76,8 +76,8 @@ func TestWhichRefusalsCountAsFailures(t *testing.T) {
 }
 
 // TestStrayTokensCount checks that a token outside the Authorization header counts as a
-// failure, whatever the gate decides on the request, and that tokens whose secret matched keep
-// working.
+// failure, whatever the gate decides about the request, and that tokens whose secret matched
+// keep working.
 func TestStrayTokensCount(t *testing.T) {
 	t.Parallel()
 	tokens := newTestTokens(t)

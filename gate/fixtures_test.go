@@ -29,7 +29,7 @@ func tokenText(prefixAndKind, id string) string {
 	return text + string(check)
 }
 
-// fakeStore is a Store with the added tokens.
+// fakeStore is a Store that contains the tokens added to it.
 type fakeStore struct {
 	known map[token.Digest]knownToken
 	// err, if set, is returned by Authenticate.
@@ -122,7 +122,7 @@ func (s *fakeStore) add(t testing.TB, prefixAndKind, id string, change func(*tok
 	return text
 }
 
-// testTokens has one token per kind of refusal.
+// testTokens contains one token per kind of refusal.
 type testTokens struct {
 	*fakeStore
 	good, reader, admin, expired, early, revoked, disabled, local, unknown, malformed string

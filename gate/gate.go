@@ -13,7 +13,7 @@ import (
 type Config struct {
 	Table
 	// KeysPage is where people get API keys for this gate: a URL or a path. The gate redirects
-	// browsers from the KeyPaths to this page. Empty means that there is none.
+	// browsers from the KeyPaths to this page. Empty means that there is no such page.
 	KeysPage string
 	// Explicit is the set of resources that the grant "*" doesn't cover at any configured
 	// gate; see [ExplicitResources]. Nil means the explicit resources of Routes.
@@ -21,8 +21,8 @@ type Config struct {
 	Prefixes token.Prefixes
 	// BrowserSessions lets requests without a bearer credential pass through to the backend.
 	BrowserSessions bool
-	// HasAccount reports whether an account is configured. Nil means that every account is.
-	// [Gate.Recheck] calls it again.
+	// HasAccount reports whether an account is configured. Nil means that every account counts
+	// as configured. [Gate.Recheck] calls it again.
 	HasAccount func(name string) bool
 	// Failures throttles token guessing. Nil means no limit.
 	Failures *FailureLimit
@@ -38,7 +38,7 @@ type Config struct {
 	RequestHeaders []string
 }
 
-// Gate decides on requests.
+// Gate decides what happens to requests.
 type Gate struct {
 	config Config
 	router *router
@@ -50,7 +50,7 @@ type Gate struct {
 	backendKeyDetail string
 }
 
-// New returns a gate. It copies the routes. If any are invalid, the error names each of them.
+// New returns a gate. It copies the routes. The error names every invalid route.
 func New(config Config) (*Gate, error) {
 	if config.Explicit == nil {
 		config.Explicit = ExplicitResources(config.Table)
@@ -101,12 +101,13 @@ type Request struct {
 // Decision is the outcome for a request: refused, passed through, redirected or, if none of
 // these, allowed.
 type Decision struct {
-	// Refusal is why the request is refused; its Code is empty if it isn't.
+	// Refusal is the reason for refusing the request; its Code is empty if the request isn't
+	// refused.
 	Refusal Refusal
 	// PassThrough reports whether the request has no token and goes to the backend unchanged.
 	PassThrough bool
-	// Redirect is the URL to which the gate redirects a browser that asks for the backend's
-	// page; empty means no redirect.
+	// Redirect is the URL to which the gate redirects a browser that requests the backend's
+	// keys page; empty means no redirect.
 	Redirect string
 	Finding
 }
@@ -169,7 +170,7 @@ const (
 )
 
 // Decide decides on a request without modifying it and writes the decision to d, which must be
-// a zero Decision. It makes the checks in order and stops at the first one that fails.
+// a zero Decision. It runs the checks in order and stops at the first one that fails.
 func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	s := scratch{store: store}
 	for c := checkMethod; c < checksEnd && !d.Refused() && !d.PassThrough && d.Redirect == ""; c++ {
@@ -187,7 +188,7 @@ func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 }
 
 // scratch holds inputs and intermediate results of the checks on a single request. It stays on
-// the stack because it has no pointer to the request or the decision.
+// the stack because it contains no pointer to the request or the decision.
 type scratch struct {
 	store Store
 	// readOnly prevents the checks from counting the request against the token's limits.
@@ -198,8 +199,8 @@ type scratch struct {
 	resource *resource
 }
 
-// MaxBody returns the route's maximum body size, in bytes. A nil route means a request without
-// a token to a path that isn't in the route table; 0 means no limit.
+// MaxBody returns the route's maximum body size, in bytes. A nil route stands for a request
+// without a token to a path that isn't in the route table; a result of 0 means no limit.
 func (g *Gate) MaxBody(route *Route) int64 {
 	switch {
 	case route == nil:
@@ -210,7 +211,7 @@ func (g *Gate) MaxBody(route *Route) int64 {
 	return g.config.MaxBody
 }
 
-// check makes one check, after all earlier checks have passed. It is a switch rather than a
+// check runs one check, after all earlier checks have passed. It is a switch rather than a
 // list of functions because indirect calls would move every decision to the heap.
 func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	switch c {
@@ -293,21 +294,21 @@ func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
 	}
 }
 
-// refuseQuery refuses a query with invalid characters. HTTP/2 and HTTP/3 transport them
-// unchanged, and over HTTP/1 they would end up in the request line, from which the backend
-// reads the method and the path.
+// refuseQuery refuses a query with invalid characters. HTTP/2 and HTTP/3 carry such characters
+// unchanged. If they were forwarded over HTTP/1, they would end up in the request line, from
+// which the backend reads the method and the path.
 func (d *Decision) refuseQuery() {
 	d.Refusal = Refuse(InvalidPath)
 	d.Refusal.Detail = "The query contains a character that must be percent-encoded, " +
 		"such as a space, a quote or a non-ASCII character."
 }
 
-// decideWithoutToken decides on a request without a token. A listed path, which is one in the
-// route table, requires a browser session; all other requests pass through. Unlike with a
-// token, the path doesn't have to be canonical. But if the table checks bodies, the gate
-// refuses paths that the backend may treat as a listed path, because they would bypass the
-// check. The query only has to be safe in a request line, because browsers send characters
-// that RFC 3986 doesn't allow.
+// decideWithoutToken decides on a request without a token. A listed path, that is, a path in
+// the route table, requires a browser session; requests for all other paths pass through.
+// Unlike for a request with a token, the path doesn't have to be canonical. But if the table
+// checks bodies, the gate refuses paths that the backend may treat as a listed path, because
+// requests for such paths would bypass the check. The query only has to be safe in a request
+// line, because browsers send characters that RFC 3986 doesn't allow.
 func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {
@@ -344,7 +345,8 @@ func (g *Gate) refuseAlternateSpelling(r *Request, d *Decision) bool {
 	return true
 }
 
-// malformed is a shared refusal, which keeps a flood of malformed tokens cheap.
+// malformed is a refusal shared by all requests, which keeps a flood of malformed tokens
+// cheap.
 var malformed = Refuse(MalformedToken)
 
 // lookUpToken looks up the presented token.
@@ -363,7 +365,7 @@ func (g *Gate) lookUpToken(r *Request, d *Decision, s *scratch) {
 }
 
 // clientIP checks whether the token may be used from the client's address. The source address
-// of early data may be spoofed; only a completed handshake proves it.
+// of early data can be spoofed; only a completed handshake proves that it is genuine.
 func (d *Decision) clientIP(r *Request) {
 	switch {
 	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:

@@ -12,8 +12,8 @@ import (
 // WSGI, don't distinguish these characters (CVE-2025-64484, GHSA-49wc-4hcv-v58q).
 type headerNames struct {
 	names map[string]bool
-	// prefixes match all names that begin with them, unless they are in except. They are
-	// sorted, and none is a prefix of another.
+	// prefixes match all names that begin with them, unless a name is in except. The prefixes
+	// are sorted, and none is a prefix of another.
 	prefixes []string
 	except   map[string]bool
 	// words match all names that begin with "x-" and contain one of the words between dashes;
@@ -117,7 +117,7 @@ func describesClient(rest []byte) bool {
 	return false
 }
 
-// contain reports whether name is a spelling of a name in the set.
+// contain reports whether the set contains name in any spelling.
 func (l *headerNames) contain(name string) bool {
 	if name == "" || !l.first[foldNameByte(name[0])] {
 		return false
@@ -135,7 +135,7 @@ func (l *headerNames) contain(name string) bool {
 			return false
 		}
 	}
-	// If a prefix matches, it is the last one that doesn't sort after the name.
+	// The only prefix that can match is the last one that doesn't sort after the name.
 	low, high := 0, len(l.prefixes)
 	for low < high {
 		if middle := (low + high) / 2; l.prefixes[middle] <= string(folded) {

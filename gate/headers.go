@@ -23,15 +23,15 @@ var framingHeaders = map[string]bool{
 }
 
 // proxyHeaders, like identityHeaders, are set by a proxy in front of Caddy. The proxy should
-// resolve Connection itself (RFC 9110 section 7.6.1). If it doesn't, a client could name one
+// process Connection itself (RFC 9110 section 7.6.1). If it doesn't, a client could name one
 // of these headers in Connection to get it deleted.
 var proxyHeaders = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
 
 // TakeHeaders returns a request's Authorization values and sanitizes its headers in place.
 // Afterwards, the headers contain neither the credential nor anything that could pass for an
-// identity set by the gate. TakeHeaders also resolves Connection, so a client can't make a
-// proxy after the gate delete headers that the gate sets. upgrade is "websocket" if the client
-// asks to switch to that protocol, and "" otherwise.
+// identity set by the gate. TakeHeaders also processes Connection, so a client can't make a
+// proxy behind the gate delete headers that the gate sets. upgrade is "websocket" if the
+// client asks to switch to that protocol, and "" otherwise.
 //
 // Call it on the original request before anything else. Otherwise, error routes, placeholders
 // and logs could expose the credential.
@@ -101,7 +101,7 @@ func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
 // Forward returns the headers to send upstream. It copies the headers sanitized by
 // [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
 // authorization is the account's upstream credential; if it is empty, Forward sends none.
-// Forward uses the spare capacity of values for the copies.
+// Forward stores the copies in the spare capacity of values.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const added = 4 // headers
 	out := make(http.Header, len(h)+added)

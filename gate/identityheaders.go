@@ -2,9 +2,10 @@ package gate
 
 // identityHeaders are headers in which gateways, authenticating proxies and load balancers
 // tell a backend who the caller is and where the request comes from. A request with a token
-// must not name a second caller: with a privileged upstream token some of these headers switch
-// the user (Impersonate-User, Sudo). The gate leaves them on requests without a token, where a
-// gateway in front may have set them. Handlers after the gate can set them.
+// must not name a second caller: with a privileged upstream token, some of these headers make
+// the backend act as another user (Impersonate-User, Sudo). The gate leaves them on requests
+// without a token, where a gateway in front may have set them. Handlers that run after the
+// gate can still set them.
 //
 // Most names that begin with X- are matched by the words that they contain; all others are
 // listed. A backend may trust other headers too; use [Config.RequestHeaders] for such a

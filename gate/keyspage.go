@@ -24,7 +24,7 @@ func CheckKeysPage(page string, keyPaths []string) error {
 		return errKeysPage
 	case u.Scheme == "":
 		if slices.Contains(keyPaths, u.Path) {
-			return fmt.Errorf("keys_page %s is the page that it replaces: it would redirect to itself",
+			return fmt.Errorf("keys_page %s is a page that keys_page replaces, so it would redirect to itself",
 				u.Path)
 		}
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
@@ -43,12 +43,13 @@ func (c *Config) keysPageHint() string {
 	return "Get an API key at " + c.KeysPage + " instead."
 }
 
-// backendKeyDetail returns the refusal detail for a key that looks like the backend's own.
+// backendKeyDetail returns the refusal detail for a key that looks like one of the backend's
+// own.
 func (c *Config) backendKeyDetail() string {
 	return "This looks like one of " + c.backendName() + "'s own keys, which do not work here. " + c.keysPageHint()
 }
 
-// backendName returns the name that details use for the backend.
+// backendName returns the backend's name as shown in refusal details.
 func (c *Config) backendName() string { return cmp.Or(c.Backend, "the backend") }
 
 // replacesPage reports whether the backend creates its own keys at this path and the keys page

@@ -20,8 +20,8 @@ func limited(t testing.TB, tokens *testTokens, id string) string {
 	})
 }
 
-// TestWhatLimitsCount checks which requests count. Requests refused before the rate limit
-// check don't count. Requests without the required scope count against the rate limit;
+// TestWhatLimitsCount checks which requests count. Requests that are refused before the rate
+// limit check don't count. Requests without the required scope count against the rate limit;
 // otherwise a client could probe its token's permissions without limit. Only requests sent to
 // the backend count against the quota.
 func TestWhatLimitsCount(t *testing.T) {

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Backends, proxies and the gate may disagree about the meaning of "//", "%2e" or "\" in a
-// path, which has broken several gateways (CVE-2021-43557, CVE-2026-33494, CVE-2026-48020).
-// The gate therefore accepts only one spelling of each path.
+// Backends, proxies and the gate may disagree about what "//", "%2e" or "\" means in a path.
+// Such disagreements have made several gateways vulnerable (CVE-2021-43557, CVE-2026-33494,
+// CVE-2026-48020). The gate therefore accepts only one spelling of each path.
 
 // canonicalPath reports whether an escaped path has its canonical spelling: segments separated
 // by "/", none of them empty, "." or "..". A segment consists of ":", "@" and the unreserved
@@ -67,8 +67,8 @@ func canonicalQuery(query string) bool {
 	return true
 }
 
-// safeInRequestLine reports whether a query contains no character that would break the request
-// line of HTTP/1.
+// safeInRequestLine reports whether a query contains no character that would break HTTP/1's
+// request line.
 func safeInRequestLine(query string) bool {
 	for i := range len(query) {
 		if query[i] <= ' ' || query[i] == 0x7f {
@@ -103,7 +103,7 @@ func escapedByte(s string) (byte, bool) {
 	return byte(high<<4 | low), high >= 0 && low >= 0
 }
 
-// listedFor returns the path in the route table that a backend may mistake path for, or "".
+// listedFor returns the path in the route table for which a backend may mistake path, or "".
 // Backends differ in how they unescape a path, and some treat its beginning as a scheme and a
 // host. Any spelling that ends in a listed path may therefore mean that path.
 func (rt *router) listedFor(path string) string {

@@ -96,7 +96,7 @@ func TestCanonicalPathBytes(t *testing.T) {
 	}
 }
 
-// Only a request target's path counts, whatever form the target has.
+// Only a request target's path counts, whatever the target's form.
 func TestDecideRequestTargets(t *testing.T) {
 	tokens := newTestTokens(t)
 	g := newTestGate(t, nil)

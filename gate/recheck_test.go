@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// TestRecheck changes a token after the gate has allowed a request. Recheck must decide as
-// Decide would for a new request with the token.
+// TestRecheck changes a token after the gate has allowed a request. Recheck must make the same
+// decision that Decide would make for a new request with the token.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	past := testNow.Add(-time.Hour)

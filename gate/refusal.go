@@ -203,8 +203,8 @@ func Refuse(code Code) Refusal {
 	return r
 }
 
-// Final reports whether only the gate may respond to the request. A URL with a token in it and
-// a forbidden method must not reach any backend, not even through an error route.
+// Final reports whether only the gate may respond to the request. Requests with a token in the
+// URL or with a forbidden method must not reach any backend, not even through an error route.
 func (r *Refusal) Final() bool { return r.Code == TokenInURL || r.forbiddenMethod }
 
 func refuseMethod(allow string) Refusal {
@@ -273,7 +273,7 @@ func (r Refusal) clientIP() any {
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Headers calls set for each of the refusal's headers. The values replace existing ones.
+// Headers calls set for each of the refusal's headers. The values replace any existing ones.
 func (r Refusal) Headers(realm string, set func(name, value string)) {
 	if text := r.challenge(realm); text != "" {
 		set("Www-Authenticate", text)
@@ -311,8 +311,8 @@ func (r Refusal) challenge(realm string) string {
 	return string(b)
 }
 
-// appendQuoted appends s as a quoted-string (RFC 9110 section 5.6.4), and omits characters
-// that a header can't contain.
+// appendQuoted appends s as a quoted-string (RFC 9110 section 5.6.4) and omits characters that
+// a header can't contain.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := range len(s) {

@@ -17,8 +17,8 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestRefusalTable checks the challenge, headers and body of each refusal. In challenges, R is
-// the realm and … any text.
+// TestRefusalTable checks the challenge, headers and body of each refusal. In challenges, R
+// stands for the realm and … for any text.
 func TestRefusalTable(t *testing.T) {
 	const (
 		bare           = `Bearer realm="R"`
@@ -175,7 +175,7 @@ func TestRefusalTable(t *testing.T) {
 	}
 }
 
-// Every 405 has an Allow header, even an empty one (RFC 9110 section 15.5.6).
+// Every 405 response has an Allow header, even an empty one (RFC 9110 section 15.5.6).
 func TestEmptyAllow(t *testing.T) {
 	g := newTestGate(t, nil)
 	refusal := decide(g, &fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal

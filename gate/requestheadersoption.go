@@ -11,7 +11,7 @@ import (
 )
 
 // requiredHeaders are always forwarded, whether or not [Config.RequestHeaders] lists them,
-// because the rest of a request would have another meaning without them.
+// because without them, the rest of a request would mean something else.
 var requiredHeaders = []string{
 	"Content-Encoding", "Content-Length", "Content-Type",
 	"Early-Data", // RFC 8470 section 5.1
@@ -45,7 +45,7 @@ var connectionHeaders = map[string]bool{
 	"Connection": true, "Http2-Settings": true, "Keep-Alive": true, "Proxy-Connection": true, "Upgrade": true,
 }
 
-// allowedHeaders returns the set of headers that names allows, or nil if names is nil.
+// allowedHeaders returns the set of allowed headers, or nil if names is nil.
 func allowedHeaders(names []string) map[string]bool {
 	if names == nil {
 		return nil

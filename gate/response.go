@@ -98,8 +98,8 @@ func isHTML(header http.Header, body []byte) bool {
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }
 
-// setCookieHeaders open a session for the caller. If a token's client received one, it would
-// have a session with all of the account's permissions.
+// setCookieHeaders open a session for the caller. A client that presents a token and receives
+// one of these headers would have a session with all of the account's permissions.
 var setCookieHeaders = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 
 // ScrubHeaders deletes headers and trailers that set cookies or echo the token that the gate

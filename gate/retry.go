@@ -6,8 +6,8 @@ import (
 )
 
 // retryHeaders make Go's HTTP client treat any request as safe to send again after a broken
-// connection (net/http.Request.isReplayable). The gate doesn't know whether the backend honors
-// these headers, and it has counted the request only once.
+// connection (net/http.Request.isReplayable). The gate prevents this because it doesn't know
+// whether the backend honors these headers and because it has counted the request only once.
 var retryHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 // PreventRetries keeps Go's HTTP client from sending a request twice unless its method is safe to

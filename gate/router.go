@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// router finds routes by method and path. It never changes after newRouter.
+// router finds routes by method and path. It never changes after newRouter returns it.
 type router struct {
 	exact map[string]*resource
 	// patterns holds the paths that contain "*" by number of segments, most specific first.
@@ -19,8 +19,8 @@ type router struct {
 // resource is a path and its routes.
 type resource struct {
 	segments []string
-	// routes maps methods to routes. For an exact path it includes the routes of matching
-	// patterns.
+	// routes maps methods to routes. For an exact path, it also contains the routes of
+	// matching patterns.
 	routes map[string]*Route
 	allow  string
 }
@@ -55,7 +55,7 @@ func newRouter(routes []Route, explicit Resources) (*router, error) {
 	return rt, nil
 }
 
-// resource returns the path's resource and creates it if it doesn't exist.
+// resource returns the path's resource and creates the resource if it doesn't exist.
 func (rt *router) resource(path string) *resource {
 	if res := rt.exact[path]; res != nil {
 		return res
@@ -103,7 +103,7 @@ func (rt *router) precompute() {
 	}
 }
 
-// methods returns the methods of the resource as the value of an Allow header.
+// methods returns the resource's methods as the value of an Allow header.
 func (res *resource) methods() string {
 	return strings.Join(slices.Sorted(maps.Keys(res.routes)), ", ")
 }

@@ -48,7 +48,7 @@ type Route struct {
 	// HTML page. Nil leaves all responses unchanged.
 	ReadError func(html bool, body []byte) (ErrorText, bool)
 
-	// Computed once, for the routes of a gate.
+	// Computed once for a gate's routes.
 	name    string
 	pattern bool
 }
@@ -73,7 +73,7 @@ func (r *Route) Name() string {
 // paths returns all of the route's paths.
 func (r *Route) paths() []string { return append([]string{r.Path}, r.Aliases...) }
 
-// Table describes a backend: its routes and presets for common sets of grants.
+// Table describes a backend: its routes, and presets for common sets of grants.
 type Table struct {
 	Routes  []Route
 	Presets map[string]token.Grants
@@ -122,17 +122,17 @@ func (r *Route) Check() error {
 	return checkScopeName(r.Scope.Name)
 }
 
-// anyMethod holds words that mean all methods in other programs.
+// anyMethod holds words that other programs use for all methods.
 var anyMethod = map[string]bool{"*": true, "ANY": true, "ALL": true, "EVERY": true}
 
-// betweenMethods reports whether other programs use a character to separate methods.
+// betweenMethods reports whether a character separates methods in other programs.
 func betweenMethods(r rune) bool { return strings.ContainsRune(" ,;|/+&", r) }
 
 // escapedSeparator matches escapes that some programs treat as a slash.
 var escapedSeparator = regexp.MustCompile(`(?i)%(25)*(2f|5c)`)
 
-// parameter matches the wildcard segments of other programs: :id, {id}, {id:int}, <id> or
-// [id].
+// parameter matches wildcard segments as other programs write them: :id, {id}, {id:int}, <id>
+// or [id].
 var parameter = regexp.MustCompile(`^(:[A-Za-z_][A-Za-z0-9_]*[?*+]?|\{.*\}|<.*>|\[.*\])$`)
 
 // checkPattern returns an error unless the path is canonical and each "*" is a whole segment.
@@ -149,8 +149,8 @@ func checkPattern(path string) error {
 	}
 	if escape := escapedSeparator.FindString(path); escape != "" {
 		return fmt.Errorf(
-			"path %s contains %s: programs interpret it differently, "+
-				"so the gate refuses every request that contains it%s",
+			"path %s contains %s, which different programs interpret differently; "+
+				"the gate therefore refuses every request that contains it%s",
 			ConfigWord(path), escape, didYouMean(suggestPath(path)))
 	}
 	if !canonicalPath(path) {
@@ -169,8 +169,8 @@ func checkPattern(path string) error {
 	return nil
 }
 
-// didYouMean returns a question to append to an error, or "" if there is no suggestion or it
-// may be a token.
+// didYouMean returns a question to append to an error, or "" if there is no suggestion or the
+// suggestion may be a token.
 func didYouMean(suggestion string) string {
 	if suggestion == "" || mayBeToken(suggestion) {
 		return ""

@@ -9,7 +9,7 @@ import (
 )
 
 // searchable reports whether a search would find the token in a body that contains it. It
-// recognizes compressed bodies without a Content-Encoding by their first bytes, or because
+// recognizes compressed bodies that have no Content-Encoding by their first bytes, or because
 // they are declared as text but aren't text.
 func searchable(header http.Header, body []byte) bool {
 	for _, magic := range compressed {

@@ -25,7 +25,8 @@ func RegisterTable(name string, table Table) {
 	registered.tables[name] = table
 }
 
-// TableByName returns the table registered under this name. Its routes must not be changed.
+// TableByName returns the table registered under this name. The caller must not change its
+// routes.
 func TableByName(name string) (Table, bool) {
 	registered.RLock()
 	defer registered.RUnlock()

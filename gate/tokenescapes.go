@@ -143,7 +143,8 @@ func backslashEscape(s string) (r rune, length int) {
 	return rune(n), length
 }
 
-// escape is the first byte of a terminal control sequence; bell is the last byte of some.
+// escape is the first byte of a terminal control sequence; bell is the last byte of some
+// sequences.
 const escape, bell = 0x1b, 0x07
 
 // maxEntity exceeds the length of every HTML entity for an invisible character or for a

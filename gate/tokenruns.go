@@ -80,7 +80,7 @@ func decodeHex(text string, want searchTarget) []string {
 	})
 }
 
-// hasHex reports whether a text has at least minDigits hexadecimal digits in a row. Only
+// hasHex reports whether a text contains at least minDigits hexadecimal digits in a row. Only
 // letters interrupt a row, except those in the prefixes 0x and U+00.
 func hasHex(text string, minDigits int) bool {
 	run := 0

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// tokenSearch finds the upstream token, which no client may see, in any spelling that a
-// backend may use to echo it. If the token has at least 16 letters and digits, the search
-// compares only those, case-insensitively, and ignores everything between them, such as
-// dashes, quotes or invisible characters. With a shorter token, this would cause false
-// matches, so the token is compared as a whole. The search also covers everything that
-// decoding produces, with encodings nested in any order and to any depth.
+// tokenSearch finds the upstream token, which no client may see, in any form in which a
+// backend may echo it. If the token has at least 16 letters and digits, the search compares
+// only those, case-insensitively, and ignores everything between them, such as dashes, quotes
+// or invisible characters. With a shorter token, this would cause false matches, so the token
+// is compared as a whole. The search also covers everything that decoding produces, with
+// encodings nested in any order and to any depth.
 type tokenSearch struct {
 	token string
 	// minLength is the length in bytes of the shortest spelling.
@@ -35,8 +35,8 @@ func searchFor(token string) tokenSearch {
 	return tokenSearch{token, len(token), false}
 }
 
-// maxTexts is the maximum number of decoded forms of a text to search. A text with more is
-// treated as if it contained the token.
+// maxTexts is the maximum number of decoded forms of a text to search. A text with more
+// decoded forms is treated as if it contained the token.
 const maxTexts = 100
 
 // inText reports whether a text contains the token. For each decoded form, it takes time

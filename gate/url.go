@@ -25,7 +25,7 @@ func RawPath(u *url.URL) string {
 func SetPath(u *url.URL, escaped string) {
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		path = escaped // can't happen with a path of a Decision
+		path = escaped // can't happen with a Decision's path
 	}
 	u.Path, u.RawPath = path, ""
 	if u.EscapedPath() != escaped {

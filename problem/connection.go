@@ -14,8 +14,8 @@ const (
 )
 
 // WriteLast is like [Write] for a request whose body, if it announced one, will not be read.
-// Over HTTP/1 it makes the response the last on its connection: otherwise the server would
-// wait for the body, in Caddy for up to a minute. If the client is still sending, WriteLast
+// Over HTTP/1, it makes the response the last one on its connection; otherwise, the server
+// would wait for the body (up to a minute in Caddy). If the client is still sending, WriteLast
 // keeps reading for a moment, because a client that is cut off while sending may not see the
 // response (RFC 9112 section 9.6). HTTP/2 and HTTP/3 end each stream separately.
 func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
@@ -30,7 +30,7 @@ func WriteLast(w http.ResponseWriter, r *http.Request, p Problem) {
 	}
 }
 
-// EndConnection makes the response that the caller is about to write the last on its
+// EndConnection makes the response that the caller is about to write the last one on its
 // connection, as [WriteLast] does.
 func EndConnection(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {

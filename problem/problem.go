@@ -1,6 +1,6 @@
 // Package problem defines the form of all errors that Mollygate returns over HTTP: problem
 // details (RFC 9457) that Mollymawk clients can also read, because they include the success
-// and data members of its envelope.
+// and data members of Mollymawk's envelope.
 package problem
 
 import (
@@ -44,8 +44,7 @@ func (p Problem) With(name string, value any) Problem {
 	return p
 }
 
-// appendJSON appends the body. It mostly avoids reflection, which keeps a flood of refusals
-// cheap.
+// appendJSON appends the body. It mostly avoids reflection to keep a flood of refusals cheap.
 func (p Problem) appendJSON(b []byte) []byte {
 	b = appendString(append(b, `{"type":`...), typeBase+p.Code)
 	b = appendString(append(b, `,"title":`...), p.Title)
@@ -82,7 +81,7 @@ func appendValue(b []byte, value any) []byte {
 
 // Write writes the problem as the response. Set additional headers before calling it.
 func Write(w http.ResponseWriter, p Problem) {
-	body := p.appendJSON(make([]byte, 0, 768)) // enough for most
+	body := p.appendJSON(make([]byte, 0, 768)) // large enough for most bodies
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -58,8 +58,8 @@ func (c Catalog) knows(grant string) bool {
 	})
 }
 
-// exceeding returns a grant that allows more than maximum does, if there is one. A grant of
-// all existing actions of a resource allows less than "resource:*", which also covers future
+// exceeding returns a grant that allows more than maximum does, if there is one. Granting
+// every existing action of a resource allows less than "resource:*", which also covers future
 // actions.
 func (c Catalog) exceeding(grants, maximum Grants) (grant string, exceeds bool) {
 	for _, grant := range grants {

@@ -1,11 +1,11 @@
 // Package token defines tokens: their text and secret, state, expiry, scopes and limits, the
-// operations that create, edit, rotate and revoke them, and their stored record. It has no
-// I/O, goroutines, clock or logger: callers pass times and random numbers. Package tokenstore
-// stores tokens.
+// operations that create, edit, rotate and revoke them, and their stored record. It performs
+// no I/O and has no goroutines, clock or logger: callers pass times and random numbers.
+// Package tokenstore stores tokens.
 //
 //	Policy.New(Draft) ──> Token            a requested token, checked against the configuration
 //	Token.NewSecret   ──> Secret           shown once; the token stores its Digest
-//	Prefixes.Parse    ──> Credential       checks form and checksum of a presented text
+//	Prefixes.Parse    ──> Credential       checks a presented text's form and checksum
 //	Policy.Edit, Policy.Rotate, Token.Revoke, Token.Disable, Token.Enable
 //	EncodeToken, DecodeToken               the record that a backend stores
 //
@@ -13,6 +13,6 @@
 // to Terms (terms.go), encode it in the record (record.go), and define its rules for drafts
 // and edits (draft.go, edit.go). Nothing else lists the fields.
 //
-// A Token is immutable once a store has returned it. Any value of this package may be used by
-// several goroutines if none of them changes it.
+// A Token is immutable once a store has returned it. Several goroutines may use a value of
+// this package if none of them changes the value.
 package token

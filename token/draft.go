@@ -73,8 +73,8 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 		CreatedAt: now.UTC().Truncate(time.Microsecond),
 		Version:   1,
 	}
-	// All displayed times are whole seconds, so the display is exact. Rounding down ensures
-	// that a token never lives longer than requested.
+	// All displayed times are whole seconds, so displaying them loses no precision. Rounding
+	// down ensures that a token never lives longer than requested.
 	made := token.CreatedAt.Truncate(time.Second)
 	token.UpdatedAt, token.SecretMadeAt = made, made
 
@@ -285,7 +285,7 @@ func checkNotBefore(notBefore, expiresAt time.Time) (time.Time, error) {
 func formatTime(t time.Time) string { return t.Format(time.RFC3339) }
 
 // quote quotes user input for a message. It never truncates the input, because
-// [Prefixes.Redact] couldn't find a token that was cut.
+// [Prefixes.Redact] couldn't find a truncated token.
 func quote(s string) string {
 	const maxLength = 200
 	if len(s) > maxLength {

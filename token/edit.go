@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Edit changes some fields of a token. Nil fields leave the token's fields unchanged. The same
-// rules apply as for a [Draft].
+// Edit changes some fields of a token. Nil fields leave the token's fields unchanged. The
+// rules are the same as for a [Draft].
 type Edit struct {
 	Name    *string
 	Account *string

@@ -24,8 +24,8 @@ func (p Prefixes) Find(text string) int {
 	return -1
 }
 
-// Redacted replaces a secret. No token contains its first character, so it can't form a token
-// with adjacent characters.
+// Redacted replaces a secret. Its first character occurs in no token, so Redacted and adjacent
+// characters can't form a token.
 const Redacted = "…REDACTED"
 
 // Redact returns text with the secret part of every token replaced by [Redacted].

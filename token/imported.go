@@ -2,8 +2,8 @@ package token
 
 import "time"
 
-// Check returns a *FieldError if the policy doesn't allow a token like the draft at now. It
-// ignores the draft's name and expiry.
+// Check returns a *FieldError if the policy doesn't allow a token like the draft at the time
+// given by now. Check ignores the draft's name and expiry.
 func (p Policy) Check(draft Draft, now time.Time) error {
 	draft.Name, draft.Expiry = "any", Expiry{ExpiresIn: Lifetime{seconds: 1}}
 	_, err := p.New(draft, now)
@@ -12,8 +12,9 @@ func (p Policy) Check(draft Draft, now time.Time) error {
 
 // Import returns a token that replaces a Mollymawk token and keeps its secret, which clients
 // already have. The returned token has no ID. Its lifetime counts from now. If the draft's
-// expiry is later than max_lifetime allows, Import reduces it to the maximum and returns true
-// for capped. If the draft or the text (field "value") is invalid, the error is a *FieldError.
+// expiry is later than max_lifetime allows, Import reduces the expiry to the maximum and
+// returns true for capped. If the draft or the text (field "value") is invalid, the error is a
+// *FieldError.
 func (p Policy) Import(draft Draft, text string, now time.Time) (token Token, capped bool, err error) {
 	credential, err := p.Prefixes.Parse(text)
 	if err != nil || credential.Format != FormatImported {

@@ -127,7 +127,7 @@ func addMonths(t time.Time, months int) time.Time {
 }
 
 // String returns the lifetime in a form that [ParseLifetime] accepts, in the largest unit that
-// divides it, or "unlimited".
+// divides it evenly, or "unlimited".
 func (l Lifetime) String() string {
 	switch {
 	case l.Unlimited():

@@ -75,7 +75,7 @@ func (p Prefixes) check(text string) (Kind, bool) {
 }
 
 // isUUIDv4 reports whether s is a UUID as Mollymawk writes it: lower case, with dashes,
-// version 4. Mollymawk compares tokens byte for byte, so it never accepted another spelling.
+// version 4. Mollymawk compares tokens byte for byte, so it never accepted any other spelling.
 func isUUIDv4(s string) bool {
 	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' ||
 		strings.IndexByte("89ab", s[19]) < 0 {

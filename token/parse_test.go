@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseAllocates checks that Parse doesn't allocate. A flood of tokens must not create
+// TestParseAllocates checks that Parse doesn't allocate, so a flood of tokens creates no
 // garbage.
 func TestParseAllocates(t *testing.T) {
 	prefixes := Prefixes{"zz", "mm"}

@@ -104,14 +104,14 @@ func (l RateLimit) interval() int64 {
 // clock may go back by less than a second.
 const clockSlack = int64(10 * time.Second)
 
-// Ahead reports whether a state can't result from a request at about now and must therefore
-// result from a longer limit or a later time. Times are in nanoseconds since 1970.
+// Ahead reports whether a state can't result from a request at about the current time and must
+// therefore result from a longer limit or a later time. Times are in nanoseconds since 1970.
 func (l RateLimit) Ahead(arrival, now int64) bool {
 	return arrival > now+l.interval()*l.Requests+clockSlack
 }
 
 // Next implements the generic cell rate algorithm (ITU-T I.371). Its state is the theoretical
-// arrival time, at which the burst will have refilled completely. Next returns the state after
+// arrival time, at which the burst will have refilled in full. Next returns the state after
 // one more request at now and reports whether that request is within the limit. A request over
 // the limit doesn't count. Times are in nanoseconds since 1970.
 //
@@ -153,7 +153,7 @@ type Standing struct {
 	// Remaining is the number of requests allowed now.
 	Remaining int64
 	// Reset is the time until the next request is allowed if none is allowed now, otherwise
-	// the time until the limit has refilled completely.
+	// the time until the limit has refilled in full.
 	Reset time.Duration
 	// Exceeded reports whether the request is over the limit.
 	Exceeded bool

@@ -39,9 +39,9 @@ const DefaultPrefix = "mm"
 type Kind uint8
 
 const (
-	// KindAPI tokens call the backend, never the admin API.
+	// KindAPI tokens are for the backend, never for the admin API.
 	KindAPI Kind = iota + 1
-	// KindAdmin tokens call the admin API, never the backend.
+	// KindAdmin tokens are for the admin API, never for the backend.
 	KindAdmin
 )
 
@@ -79,8 +79,8 @@ type Format uint8
 const (
 	// FormatNative tokens were created by Mollygate.
 	FormatNative Format = iota + 1
-	// FormatImported tokens are UUIDs created by Mollymawk. They contain no ID and no checksum
-	// and are found by their digest.
+	// FormatImported tokens are UUIDs created by Mollymawk. They contain neither an ID nor a
+	// checksum; the store finds them by their digest.
 	FormatImported
 )
 
@@ -183,8 +183,8 @@ func NewID(random io.Reader) (ID, error) {
 	return ID(b), nil
 }
 
-// randomBase62 returns n uniformly distributed characters. It discards bytes from 248 on,
-// because 256 isn't a multiple of 62.
+// randomBase62 returns n uniformly distributed characters. It discards byte values of 248 and
+// above, because 256 isn't a multiple of 62.
 func randomBase62(random io.Reader, n int) ([]byte, error) {
 	if random == nil {
 		random = rand.Reader

@@ -36,8 +36,8 @@ func (t *Token) CheckVersion(version uint64) error {
 	return nil
 }
 
-// Ended returns an [ErrConflict] if the token is revoked or expired, because it can then never
-// become valid again.
+// Ended returns an [ErrConflict] if the token is revoked or expired, because such a token can
+// never become valid again.
 func (t *Token) Ended(now time.Time) error {
 	switch {
 	case !t.RevokedAt.IsZero():

@@ -43,7 +43,7 @@ func (t *Terms) Clone() *Terms {
 	return c
 }
 
-// copyFields passes encoded fields of a token or of terms to set. It panics if they are
+// copyFields passes encoded fields of a token or of terms to set. It panics if the fields are
 // invalid, because an incomplete copy would lack restrictions.
 func copyFields(fields []byte, set func(protowire.Number, wire.Field) error) {
 	if err := wire.Each(fields, false, set); err != nil {

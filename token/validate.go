@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a token's fields.
+// Limits on a token's fields.
 const (
 	maxNameLength     = 100 // characters
 	maxScopes         = 256
@@ -96,7 +96,7 @@ func parseAllowedIP(text string) (netip.Prefix, error) {
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return netip.Prefix{}, fieldErrorf("allowed_ips", "%s has bits set behind its length: did you mean %s?",
+		return netip.Prefix{}, fieldErrorf("allowed_ips", "%s has bits set beyond its prefix length: did you mean %s?",
 			quote(text), masked)
 	}
 	return prefix, nil
