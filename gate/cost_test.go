@@ -46,7 +46,7 @@ func openStore(t testing.TB) (store *tokenstore.Store, tok, limited string) {
 		&token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth})
 }
 
-// Allowed requests and the refusals that are typical of a flood don't allocate.
+// Neither allowed requests nor the refusals typical of a flood allocate.
 func TestDecideAllocatesNothing(t *testing.T) {
 	tokens := newTestTokens(t)
 	store, token, within := openStore(t)

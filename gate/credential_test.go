@@ -158,7 +158,7 @@ func TestAuthenticateStoreError(t *testing.T) {
 	}
 }
 
-// An unknown status must never let a request through.
+// An unknown status must never result in an allowed request.
 func TestRefuseStatus(t *testing.T) {
 	for status, want := range map[token.Status]string{
 		token.StatusActive:      "",

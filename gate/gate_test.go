@@ -177,7 +177,7 @@ func TestDecideOrder(t *testing.T) {
 
 func use(r *Request, token string) { r.Authorization = []string{"Bearer " + token} }
 
-// For a request that it refuses before the lookup, the gate calls neither the store nor a hash
+// If the gate refuses a request before the lookup, it calls neither the store nor a hash
 // function.
 func TestDecideCallsStoreOnce(t *testing.T) {
 	tokens := newTestTokens(t)
@@ -270,7 +270,7 @@ func TestDecideWithoutToken(t *testing.T) {
 				t.Fatalf("got refusal %q, want %q", got, tt.want)
 			}
 			if d.PassThrough == d.Refused() {
-				t.Errorf("got pass through %v, refused %v", d.PassThrough, d.Refused())
+				t.Errorf("got PassThrough %v, Refused %v; want exactly one", d.PassThrough, d.Refused())
 			}
 			if got := routeName(d.Route); got != tt.route {
 				t.Errorf("got route %q, want %q", got, tt.route)
@@ -287,7 +287,7 @@ func TestDecideTokenInURLWithoutCredential(t *testing.T) {
 	g := newTestGate(t, func(c *Config) { c.BrowserSessions = true })
 	d := decide(g, &fakeStore{}, &Request{Method: "GET", Path: "/dashboard", TokenInURL: true, Now: testNow})
 	if got := refusalText(d.Refusal); got != "400 token_in_url" || d.PassThrough {
-		t.Errorf("got refusal %q, pass through %v", got, d.PassThrough)
+		t.Errorf("got refusal %q, PassThrough %v", got, d.PassThrough)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestCheckKeysPage(t *testing.T) {
 		"https://keys.example.com/%zz":    false,
 	} {
 		if err := CheckKeysPage(page, paths); (err == nil) != good {
-			t.Errorf("%q: got error %v", page, err)
+			t.Errorf("%q: got error %v, want valid %v", page, err, good)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func TestSuggestPath(t *testing.T) {
 		"https://host/api/x": "/https:/host/api/x",
 	} {
 		if got := suggestPath(path); got != want {
-			t.Errorf("%q: %q, want %q", path, got, want)
+			t.Errorf("%q: got %q, want %q", path, got, want)
 		}
 	}
 }
@@ -337,7 +337,7 @@ func TestListedFor(t *testing.T) {
 		listed: "", "/x/api/block/download": "", "/api/block/%78": "", "//x/y": "", "*": "", "/": "", "/a%20b": "",
 	} {
 		if got := router.listedFor(path); got != want {
-			t.Errorf("%s: %q, want %q", path, got, want)
+			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func TestRecheck(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if refusal.Code != "" && !refusal.Token.Known() {
-				t.Error("the refusal doesn't name the token")
+				t.Error("the refusal doesn't contain the token")
 			}
 			if tt.gone == nil && d.Match.Token.Name() != tokens.known[d.Match.Digest].token.Name {
 				t.Errorf("the finding's token is %q", d.Match.Token.Name())

@@ -13,7 +13,7 @@ import (
 	"unicode/utf16"
 )
 
-// each formats every byte separately.
+// each returns an encoding that formats every byte separately.
 func each(format string) func(string) string {
 	return func(s string) string {
 		var b strings.Builder
@@ -267,7 +267,7 @@ func TestOtherTexts(t *testing.T) {
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
 		if searchFor(token).inText("b") || searchFor(token).inHeaderLine("b") || searchFor(token).inText("") ||
 			!searchFor(token).inText("x"+token+"x") {
-			t.Errorf("the search for the token %q is wrong", token)
+			t.Errorf("searching for the token %q gave the wrong result", token)
 		}
 	}
 }

@@ -86,9 +86,9 @@ func TestLifetimeFrom(t *testing.T) {
 		{"2027-01-01T00:00:00Z", "2w", "2027-01-15T00:00:00Z"},
 		{"2027-01-01T00:00:00Z", "90s", "2027-01-01T00:01:30Z"},
 		{"2027-01-01T00:00:00Z", "150000d", "2437-09-08T00:00:00Z"}, // too long for a time.Duration
-		// The calendar is in UTC.
+		// The calendar is UTC.
 		{"2027-01-31T23:30:00-02:00", "1mo", "2027-03-01T01:30:00Z"},
-		// The lifetime ends around maxYear.
+		// These lifetimes end around maxYear.
 		{"9998-12-31T23:59:59Z", "1y", "9999-12-31T23:59:59Z"},
 		{"9999-12-31T23:59:58Z", "1s", "9999-12-31T23:59:59Z"},
 		{"9999-12-31T23:59:59Z", "1s", ""},

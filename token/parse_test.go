@@ -126,7 +126,7 @@ func FuzzParse(f *testing.F) {
 		c, err := prefixes.Parse(text)
 		if err != nil {
 			if err != ErrMalformed || c != (Credential{}) {
-				t.Fatalf("got %v and error %v, want ErrMalformed alone", c.Format, err)
+				t.Fatalf("got %v and error %v, want only ErrMalformed", c.Format, err)
 			}
 		} else if c.Digest != sha256.Sum256([]byte(text)) {
 			t.Fatal("the digest isn't the text's SHA-256")

@@ -300,7 +300,7 @@ func FuzzDecodeToken(f *testing.F) {
 		token, err := DecodeToken(testID, record)
 		if err != nil {
 			if token != nil || !errors.Is(err, ErrDamaged) {
-				t.Fatalf("got token %v, error %v; want ErrDamaged alone", token, err)
+				t.Fatalf("got token %v, error %v; want only ErrDamaged", token, err)
 			}
 			return
 		}

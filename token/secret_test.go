@@ -37,8 +37,8 @@ func TestVector(t *testing.T) {
 	}
 }
 
-// TestRandomBase62 supplies every byte value once. Each character must result from the same
-// number of byte values.
+// TestRandomBase62 supplies every byte value once. Each character must result from the
+// same number of byte values.
 func TestRandomBase62(t *testing.T) {
 	t.Parallel()
 	all := make([]byte, 256)
