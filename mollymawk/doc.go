@@ -1,7 +1,7 @@
 // Package mollymawk describes Mollymawk's HTTP API to the gate: the routes that accept a
 // token, the scope each one requires, the paths that older and newer generations use, and
 // the responses that mean Mollymawk refused the upstream token. The gate itself knows
-// nothing about Mollymawk; supporting another backend only takes a table like this one.
+// nothing about Mollymawk, so supporting another backend only takes a similar package.
 //
 // Source: robur-coop/mollymawk at 1c257b3 and its handbook. The gate refuses requests that
 // would crash Mollymawk or make it lose data. It leaves all other checks to Mollymawk.

@@ -11,7 +11,7 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// blockUnit is the unit of albatross block device sizes: 1 MiB.
+// blockUnit is the unit in which albatross measures block device sizes: 1 MiB.
 const blockUnit = 1 << 20
 
 const (
@@ -20,10 +20,11 @@ const (
 )
 
 // download implements gate.Route.Adapt for downloads. Mollymawk sends status 200 before
-// checking the names, and crashes if they are wrong. Its compression corrupts the data or
-// crashes Mollymawk, and compression level 10 crashes albatross for the whole host. So the
-// gate checks the names and sends a probe to find out whether Mollymawk knows the instance.
-// It then requests level 0 and compresses the response itself.
+// checking the names in the request, and crashes if one of them is wrong. Its compression
+// corrupts the data or crashes Mollymawk, and compression level 10 crashes albatross for
+// the whole host. So the gate checks the names and sends a probe to find out whether
+// Mollymawk knows the instance. It then requests compression level 0 and compresses the
+// response itself.
 func download(call *gate.Call) error {
 	members, ok := parseObject(call.Body)
 	if !ok {
@@ -66,8 +67,8 @@ func (o object) level() (int, error) {
 // instanceProbe returns a probe that checks whether Mollymawk knows an instance. It
 // requests the console of a unikernel with an invalid name: Mollymawk responds with 404 if
 // it doesn't know the instance, and otherwise rejects the unikernel name with 400.
-// Mollymawk also responds with 400 if it refuses the credential; the download would fail
-// the same way.
+// Mollymawk also responds with 400 if it refuses the credential, in which case the download
+// would fail the same way.
 func instanceProbe(name string) *gate.Probe {
 	return &gate.Probe{
 		Path:  "/api/unikernel/console",

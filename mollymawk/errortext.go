@@ -29,7 +29,7 @@ const (
 // knownText is a known error message and the status that describes it best. Mollymawk
 // itself uses only 400, 404 and 500. Messages that follow "failure: " come from albatross.
 type knownText struct {
-	// text is the message. A * in it matches any text.
+	// text is the message, in which * matches any text.
 	text   string
 	status int
 	code   string
@@ -113,8 +113,8 @@ var knownPatterns = func() (list []*regexp.Regexp) {
 }()
 
 // readError implements [gate.Route].ReadError. It extracts the text of HTML pages and
-// fragments. It leaves JSON unchanged unless the text is known: clients can already parse
-// it, and only known texts have a better status.
+// fragments. It leaves JSON unchanged unless the JSON contains a known text: clients can
+// already parse JSON, and the gate has a better status only for known texts.
 func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	switch {
 	case isPage:
@@ -128,7 +128,8 @@ func readError(isPage bool, body []byte) (gate.ErrorText, bool) {
 	return text, text.Code != ""
 }
 
-// maxKnownText is a length in bytes. Longer texts aren't compared with the known texts.
+// maxKnownText is the length, in bytes, above which texts aren't compared with the known
+// texts.
 const maxKnownText = 4096
 
 // classify returns a text with its code and status, which are both zero if the text isn't

@@ -89,8 +89,8 @@ func TestErrorBodies(t *testing.T) {
 	}
 }
 
-// TestKnownTexts checks that classify finds each known text and that no text hides a later
-// one.
+// TestKnownTexts checks that classify finds each known text and that no text shadows a
+// later one.
 func TestKnownTexts(t *testing.T) {
 	t.Parallel()
 	for _, known := range knownTexts {

@@ -18,7 +18,7 @@ import (
 // file. Mollymawk may interpret an ambiguous form differently than the client intended. It
 // crashes on a form with two files, or with a flag that is neither true nor false. It
 // accepts a form that lacks the final boundary. So the gate parses each form strictly and
-// sends Mollymawk a newly written one.
+// sends Mollymawk a rewritten one.
 type form struct {
 	// file is the name of the file's part, which comes last. It is empty if the form has
 	// only fields.
@@ -117,8 +117,8 @@ type formReader struct {
 	// part describes the file. It is valid once hasFile is set.
 	part    part
 	hasFile bool
-	// start and length are the file's position in the body and its size, in bytes. They are
-	// set only by readAll.
+	// start and length are the file's position in the body and its size, in bytes. Only
+	// readAll sets them.
 	start, length int64
 }
 

@@ -294,7 +294,7 @@ func TestFormOrder(t *testing.T) {
 	_, err = adaptForm(blockForm(), []string{formType},
 		formOf("albatross_instance=i", "json_data={}", "block_data=data", "molly_csrf=c"), false, iotest.DataErrReader)
 	if err == nil || !strings.Contains(err.Error(), "continues after block_data") {
-		t.Errorf("form with a field after the file: got error %v", err)
+		t.Errorf("form with a field after the file: got error %v, want one saying that the form continues", err)
 	}
 }
 
@@ -349,7 +349,7 @@ func TestFormFields(t *testing.T) {
 		}
 	}
 	if err := adaptFields(new(gate.Call)); err != nil {
-		t.Errorf("request without a body: %v", err)
+		t.Errorf("request without a body: got error %v, want none", err)
 	}
 }
 
@@ -369,7 +369,7 @@ func TestResolver(t *testing.T) {
 	}
 	for _, body := range []string{"", "[]", "{}", `{"dns_liveliness":null}`, `{"dns_liveliness":"x"}`} {
 		if err := checkUpdate(&gate.Call{Body: []byte(body)}); err != nil {
-			t.Errorf("checking body %s: %v", body, err)
+			t.Errorf("checking body %s: got error %v, want none", body, err)
 		}
 	}
 }
@@ -388,7 +388,7 @@ func FuzzForm(f *testing.F) {
 		}
 		spooled, err := adaptForm(current.createForm(), []string{formType}, body, true, iotest.OneByteReader)
 		if err != nil || !slices.Equal(streamed, spooled) {
-			t.Errorf("spooling got %q and error %v, want %q as when streaming", spooled, err, streamed)
+			t.Errorf("spooling got %q and error %v, want %q, as when streaming", spooled, err, streamed)
 		}
 		names := make(map[string]bool)
 		for _, part := range streamed {
@@ -434,7 +434,8 @@ func TestEndlessHeader(t *testing.T) {
 				_, err = io.Copy(io.Discard, u.Body)
 			}
 			if _, ok := errors.AsType[*gate.BodyError](err); !ok || rest.read > maxFieldBytes+partsBuffer {
-				t.Errorf("%s, %q: got error %v after reading %d bytes", name, text, err, rest.read)
+				t.Errorf("%s, %q: got error %v after reading %d bytes, want an early refusal",
+					name, text, err, rest.read)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ func checkConfig(value string) (string, error) {
 	return value, checkJSON([]byte(value))
 }
 
-// withType adds the member typ to a unikernel's configuration if it is missing. Clients
+// withType adds the typ member to a unikernel's configuration if typ is missing. Clients
 // written for generation2025 don't send it.
 func withType(value string) (string, error) {
 	if _, err := checkConfig(value); err != nil {
@@ -26,7 +26,7 @@ func withType(value string) (string, error) {
 	}
 	members, ok := parseObject([]byte(value))
 	if !ok || members.index("typ") >= 0 {
-		return value, nil // Mollymawk refuses anything except an object
+		return value, nil // Mollymawk refuses anything but an object
 	}
 	space, rest, _ := strings.Cut(value, "{")
 	typ := `{"typ":"solo5"`

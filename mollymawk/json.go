@@ -14,9 +14,9 @@ import (
 	"github.com/mollygate/mollygate/gate"
 )
 
-// Mollymawk's parser (Yojson) accepts more than standard JSON, and some of these extensions
-// crash Mollymawk: NaN and Infinity, numbers that overflow to infinity, exponents with
-// thousands of digits, and unlimited nesting. So the gate accepts only RFC 8259 JSON within
+// Mollymawk's parser (Yojson) accepts more than standard JSON, and some of what it accepts
+// crashes Mollymawk: NaN and Infinity, numbers that overflow to infinity, exponents with
+// thousands of digits, and very deep nesting. So the gate accepts only RFC 8259 JSON within
 // these limits, which every parser supports.
 const (
 	maxDepth  = 64 // levels
@@ -71,8 +71,8 @@ func bounded(number string) bool {
 	return err == nil && !math.IsInf(value, 0)
 }
 
-// closing matches the end of an object or array, with an optional trailing comma. Some
-// examples in the handbook have one.
+// closing matches the end of an object or array, with an optional trailing comma. Some of
+// the handbook's examples contain a trailing comma.
 var closing = regexp.MustCompile(`^[ \t\r\n]*,?[ \t\r\n]*([}\]])`)
 
 // notANumber matches NaN and Infinity, which JSON doesn't allow.

@@ -10,8 +10,8 @@ import (
 )
 
 // object holds a JSON object's members, in order. It contains no duplicate names, because
-// Mollymawk would use the first and Go the last, and no comments, which only Mollymawk's
-// parser would accept.
+// Mollymawk would use the first member and Go the last, and no comments, because only
+// Mollymawk's parser accepts them.
 type object []member
 
 type member struct {
@@ -52,7 +52,7 @@ func (o object) index(name string) int {
 	return slices.IndexFunc(o, func(m member) bool { return m.name == name })
 }
 
-// text returns the value of the member called name if it is a string.
+// text returns the value of the member called name if that value is a string.
 func (o object) text(name string) (text string, ok bool) {
 	i := o.index(name)
 	if i < 0 || o[i].value.Kind() != jsontext.KindString {

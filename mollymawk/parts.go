@@ -12,23 +12,23 @@ import (
 	"strings"
 )
 
-// partsBuffer is the size of the buffer for reading a form, in bytes.
+// partsBuffer is the size, in bytes, of the buffer for reading a form.
 const partsBuffer = 32 << 10
 
-// parts reads a form (RFC 7578) part by part. It rejects everything that programs handle
-// differently: text before or after the form, line endings without CR, text after a
-// boundary on the same line, and a missing final boundary.
+// parts reads a form (RFC 7578) part by part. It rejects everything that different programs
+// interpret differently: text before or after the form, line endings without CR, text after
+// a boundary on the same line, and a missing final boundary.
 type parts struct {
 	source *source
 	buffer *bufio.Reader
-	// delimiter is a line ending, two dashes and the boundary. A form's first delimiter has
-	// no line ending. started is set once the first delimiter has been read.
+	// delimiter is a line ending, two dashes and the boundary. A form's first delimiter
+	// lacks the line ending. started is set once the first delimiter has been read.
 	delimiter []byte
 	started   bool
 }
 
-// newParts returns a reader for a form. Its methods fail with errFieldsTooLarge when they
-// need more than limit bytes; a negative limit means no limit.
+// newParts returns a reader for a form. Its methods fail with errFieldsTooLarge if they
+// would have to read more than limit bytes; a negative limit means no limit.
 func newParts(contentType []string, body io.Reader, limit int64) (*parts, error) {
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
@@ -105,8 +105,8 @@ func (p *parts) more() (bool, error) {
 	}
 }
 
-// end checks that nothing except an optional line ending follows the final boundary. If so,
-// it returns io.EOF.
+// end checks that nothing except an optional line ending follows the final boundary, and
+// returns io.EOF if so.
 func (p *parts) end() error {
 	rest, err := io.ReadAll(io.LimitReader(p.buffer, 3))
 	switch {

@@ -9,9 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A restart request names the instance and the unikernel either in the query or, under
-// other names, in the body. If one is in the query and the other in the body, the gate
-// forwards the request unchanged, and the backend's response reports what is missing.
+// A restart request names the instance and the unikernel either in the query or in the
+// body, which use different names for them. If one is in the query and the other in the
+// body, the gate forwards the request unchanged, and the backend's response reports what is
+// missing.
 const (
 	queryInstance  = "instance"
 	queryUnikernel = "unikernel"

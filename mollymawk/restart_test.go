@@ -129,10 +129,10 @@ func checkAdapt(t *testing.T, name string, adapt func(string, []byte) (string, [
 func TestRestartOfGeneration(t *testing.T) {
 	call := gate.Call{Body: []byte(inBody)}
 	if err := current.restart(&call); err != nil || call.Query != inQuery || string(call.Body) != "{}" {
-		t.Errorf("current: got query %q, body %s, error %v", call.Query, call.Body, err)
+		t.Errorf("current: got query %q, body %s and error %v, want the names in the query", call.Query, call.Body, err)
 	}
 	if err := generation2025.restart(&call); err != nil || call.Query != "" || string(call.Body) != inBody {
-		t.Errorf("2025: got query %q, body %s, error %v", call.Query, call.Body, err)
+		t.Errorf("2025: got query %q, body %s and error %v, want the names in the body", call.Query, call.Body, err)
 	}
 }
 

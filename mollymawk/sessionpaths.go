@@ -52,6 +52,6 @@ func sessionPaths() []string {
 }
 
 // keyPaths returns the paths of Mollymawk's own API key page and of the calls that create
-// keys or change their expiry. The path for deleting keys isn't listed, so users can still
-// delete them.
+// keys or change their expiry. The path for deleting keys isn't included, so users can
+// still delete keys.
 func keyPaths() []string { return []string{"/api/tokens/create", "/api/tokens/update", "/tokens"} }

@@ -9,16 +9,16 @@ import (
 )
 
 // generation is a version of Mollymawk's API. Clients may use either one; the gate converts
-// their requests for the backend's generation.
+// their requests to match the backend's generation.
 type generation uint8
 
 const (
-	// current backends use /api/block (since 17 April 2026) and read the name of the
-	// unikernel to restart from the query (since 19 June 2026).
+	// current backends use /api/block (since 17 April 2026) and expect the name of the
+	// unikernel to restart in the query (since 19 June 2026).
 	current generation = iota
-	// generation2025 backends use /api/volume and read the name of the unikernel to restart
-	// from the body, as in the handbook of December 2025. They support neither scaling nor
-	// monitoring.
+	// generation2025 backends use /api/volume and expect the name of the unikernel to
+	// restart in the body, as described in the December 2025 handbook. They support neither
+	// scaling nor monitoring.
 	generation2025
 )
 

@@ -167,7 +167,8 @@ func TestGateOfTable(t *testing.T) {
 		for _, action := range []string{"create", "upload", "download", "delete"} {
 			for _, spelled := range []string{"/api/block/", "/api/volume/"} {
 				if d := decide("POST", spelled+action); d.Refused() || d.Path != block+action {
-					t.Errorf("%s: POST %s%s: got refusal %q and path %q", name, spelled, action, d.Refusal.Code, d.Path)
+					t.Errorf("%s: POST %s%s: got refusal %q and path %q, want no refusal and path %q",
+						name, spelled, action, d.Refusal.Code, d.Path, block+action)
 				}
 			}
 		}
@@ -178,14 +179,16 @@ func TestGateOfTable(t *testing.T) {
 				want = gate.InsufficientScope
 			}
 			if d := decide(route.Method, route.Path); d.Refusal.Code != want || d.Path != route.Path {
-				t.Errorf("%s: %s: got refusal %q and path %q", name, route.Name(), d.Refusal.Code, d.Path)
+				t.Errorf("%s: %s: got refusal %q and path %q, want refusal %q and path %q",
+					name, route.Name(), d.Refusal.Code, d.Path, want, route.Path)
 			}
 			if d := decide("HEAD", route.Path); d.Refusal.Code != gate.MethodNotAllowed ||
 				d.Refusal.Allow != route.Method {
-				t.Errorf("%s: HEAD %s: got refusal %q", name, route.Path, d.Refusal.Code)
+				t.Errorf("%s: HEAD %s: got refusal %q, want %q and Allow %s",
+					name, route.Path, d.Refusal.Code, gate.MethodNotAllowed, route.Method)
 			}
 		}
-		// Requests for session paths aren't treated as spelling mistakes.
+		// Requests for session paths aren't treated as misspelled routes.
 		const sessionOnly, spelling = "browser session", "Check its spelling"
 		for detail, paths := range map[string][]string{
 			sessionOnly: {

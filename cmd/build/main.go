@@ -1,4 +1,4 @@
-// Command build builds Caddy as described in xcaddy.toml, with xcaddy's Go library:
+// Command build uses xcaddy's Go library to build Caddy as described in xcaddy.toml:
 //
 //	go run ./cmd/build [-f xcaddy.toml] [-o output]
 //

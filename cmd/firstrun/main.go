@@ -3,8 +3,8 @@
 //
 //	go run ./cmd/firstrun
 //
-// If MOLLYMAWK_URL and MOLLYMAWK_TOKEN are set, the gate uses that Mollymawk instead. All
-// data is stored in the directory .mollygate.
+// If MOLLYMAWK_URL and MOLLYMAWK_TOKEN are set, the gate uses the Mollymawk server that
+// they specify instead of the stand-in. All data is stored in the .mollygate directory.
 package main
 
 import (

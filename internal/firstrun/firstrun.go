@@ -1,4 +1,4 @@
-// Package firstrun starts a gate for new users to try.
+// Package firstrun starts a gate that new users can try out.
 package firstrun
 
 import (
@@ -36,13 +36,14 @@ const (
 	demoUnikernel = "hello"
 )
 
-// Run starts the gate with the Caddyfile config, creates the first keys, writes
+// Run starts the gate with the Caddyfile at config, creates the first keys, writes
 // instructions to out, and serves until a signal stops the process. Run returns only if the
 // gate fails to start. Run stores data in dir, which it creates if necessary.
 func Run(config, dir string, out io.Writer) error {
 	text, err := os.ReadFile(config)
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w; run this in the directory of Caddyfile.example", err)
+		return fmt.Errorf(
+			"reading the configuration: %w; run this command in the directory that contains Caddyfile.example", err)
 	}
 	if err := prepare(dir); err != nil {
 		return err
@@ -57,7 +58,7 @@ func Run(config, dir string, out io.Writer) error {
 	}
 	caddy.TrapSignals()
 	if err := caddy.Load(adapted, true); err != nil {
-		return fmt.Errorf("starting: %w", err)
+		return fmt.Errorf("starting the gate: %w", err)
 	}
 	keys, err := createKeys()
 	if err != nil {
@@ -67,7 +68,7 @@ func Run(config, dir string, out io.Writer) error {
 	select {} // Caddy's signal handler ends the process
 }
 
-// prepare makes Caddy store its data and its log in dir.
+// prepare makes Caddy store its data and log in dir.
 func prepare(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -94,13 +95,13 @@ func prepare(dir string) error {
 
 func logFile(dir string) string { return filepath.Join(dir, "caddy.log") }
 
-// chooseBackend starts a stand-in unless environment variables name a Mollymawk server. It
-// returns a description of the backend.
+// chooseBackend starts a stand-in unless environment variables specify a Mollymawk server.
+// It returns a description of the backend.
 func chooseBackend() (string, error) {
 	if url := os.Getenv(urlVariable); url != "" {
 		if os.Getenv(tokenVariable) == "" {
 			return "", fmt.Errorf(
-				"%s is set but %s isn't: set it to one of Mollymawk's own tokens, listed on its page /tokens",
+				"%[1]s is set but %[2]s isn't: set %[2]s to one of Mollymawk's own tokens, listed on its /tokens page",
 				urlVariable, tokenVariable)
 		}
 		return "the Mollymawk at " + url, nil
@@ -119,7 +120,8 @@ func chooseBackend() (string, error) {
 	return "a stand-in Mollymawk", errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
 }
 
-// keys holds the first keys' secrets. They are empty if keys already existed.
+// keys holds the secrets of the first admin key and the first API key. Both secrets are
+// empty if the store already contained keys.
 type keys struct{ admin, api string }
 
 // createKeys creates the first keys through the admin API.
@@ -145,7 +147,7 @@ func createKeys() (keys, error) {
 	return keys{admin: adminKey.Secret.Reveal(), api: apiKey.Secret.Reveal()}, nil
 }
 
-// variable returns the value of an environment variable, or fallback if it is empty.
+// variable returns the value of an environment variable, or fallback if the value is empty.
 func variable(name, fallback string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
@@ -158,7 +160,7 @@ func writeInstructions(out io.Writer, backend, dir string, first keys) {
 	port := variable(portVariable, defaultPort)
 	gate, admin := "http://localhost:"+port, "http://keys.localhost:"+port
 	commandLine := "go run ./cmd/mollygate api-token"
-	address := "" // the user's terminal may not have adminVariable set
+	address := "" // adminVariable might not be set in the user's terminal
 	if endpoint := variable(adminVariable, defaultAdmin); endpoint != defaultAdmin {
 		address = " --address " + endpoint
 	}

@@ -16,17 +16,17 @@ import (
 
 // Build builds Caddy as described by m and writes the binary to output.
 //
-// Build doesn't query any module proxy for a plugin that a replacement covers, so the
-// plugin doesn't have to be published. All other modules come from the module cache or the
-// user's GOPROXY, and are verified against the checksum database as usual: xcaddy builds in
-// a temporary module, which doesn't use the go.sum of the manifest's project.
+// Build doesn't query any module proxy for a replaced plugin, so the plugin doesn't have to
+// be published. All other modules come from the module cache or the user's GOPROXY, and are
+// verified against the checksum database rather than the project's go.sum, because xcaddy
+// builds in a temporary module.
 func (m *Manifest) Build(ctx context.Context, output string) error {
 	if info, err := os.Stat(output); err == nil && info.IsDir() {
-		return fmt.Errorf("the output %s is a directory: name the file to write, such as %s", output,
+		return fmt.Errorf("the output path %s is a directory: specify a file, such as %s", output,
 			filepath.Join(output, "caddy"))
 	}
 	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
-		return fmt.Errorf("creating the output's directory: %w", err)
+		return fmt.Errorf("creating the output directory: %w", err)
 	}
 
 	proxy, err := os.MkdirTemp("", "xcaddybuild-")
@@ -44,8 +44,8 @@ func (m *Manifest) Build(ctx context.Context, output string) error {
 	return nil
 }
 
-// builder returns the xcaddy builder for m. It writes a module proxy to proxy, an empty
-// directory, and puts it before the user's GOPROXY.
+// builder returns the xcaddy builder for m. It writes a module proxy to the empty directory
+// proxy and adds this proxy in front of the user's GOPROXY.
 func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, error) {
 	if err := writeProxy(proxy, m.hiddenModules()); err != nil {
 		return xcaddy.Builder{}, fmt.Errorf("writing the proxy for replaced modules: %w", err)
@@ -77,9 +77,9 @@ func (m *Manifest) builder(ctx context.Context, proxy string) (xcaddy.Builder, e
 }
 
 // hiddenModules returns the module paths to hide from the user's proxies. These are the
-// paths that the go command tries for a replaced plugin: its import path and all parents of
-// that path. They don't include parents that other plugins' modules may use, or the host
-// name, which every lookup tries.
+// paths that the go command tries for a replaced plugin: the plugin's import path and all
+// parents of that path. The result excludes parents that other plugins' modules may use,
+// and the host name, which every lookup tries.
 func (m *Manifest) hiddenModules() []string {
 	var paths []string
 	for _, p := range m.Plugins {
@@ -98,12 +98,13 @@ func (m *Manifest) hiddenModules() []string {
 	return paths
 }
 
-// writeProxy writes a module proxy to dir that lists no versions for the modules.
+// writeProxy writes to dir a module proxy that lists no versions for the given modules.
 //
-// For a replaced module, the go command then uses the replacement; for any other, it
-// concludes that the module doesn't contain the package. Either way, it doesn't query any
-// other proxy. Otherwise it would query them all, and a proxy that responds to an
-// unpublished module with 403 instead of 404 would make the build fail.
+// For a replaced module, this proxy makes the go command use the replacement; for any other
+// module, it makes the go command conclude that the module doesn't contain the package.
+// Either way, the go command queries no other proxy. Without this proxy, it would query
+// them all, and the build would fail if one of them responded to an unpublished module with
+// 403 instead of 404.
 func writeProxy(dir string, modules []string) error {
 	for _, module := range modules {
 		versions := filepath.Join(dir, filepath.FromSlash(escapePath(module)), "@v")

@@ -106,10 +106,10 @@ func TestHiddenModules(t *testing.T) {
 	}
 }
 
-// refuseModule adds a module proxy before the user's own. The proxy responds with 403 for
-// all paths below prefix and with 404 for most others. It responds with an empty list when
-// asked for a module's versions, because the go command sends hundreds of these requests
-// just to warn about retracted versions. The returned function returns the refused
+// refuseModule adds a module proxy in front of the user's own. The proxy responds with 403
+// for all paths below prefix and with 404 for most others. It responds with an empty list
+// when asked for a module's versions, because the go command sends hundreds of these
+// requests just to warn about retracted versions. The returned function returns the refused
 // requests.
 func refuseModule(t *testing.T, prefix string) (refusedRequests func() []string) {
 	t.Helper()

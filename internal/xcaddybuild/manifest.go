@@ -1,8 +1,8 @@
 // Package xcaddybuild builds Caddy as described in a manifest, xcaddy.toml.
 //
 // xcaddy itself has no configuration file, so this package reads one and passes the
-// settings to xcaddy's Go library. Parsing is strict: unknown keys are errors, which
-// include the line number.
+// settings to xcaddy's Go library. Parsing is strict: an unknown key is an error. Errors
+// include line numbers.
 package xcaddybuild
 
 import (
@@ -230,7 +230,7 @@ func isDirectory(path string) bool {
 type table struct {
 	*reader
 	name   string // for messages: "[[plugins]]", or "" for the top level
-	at     string // the key in lines: "plugins.0", or "" for the top level
+	at     string // the table's key in lines: "plugins.0", or "" for the top level
 	values map[string]any
 }
 
@@ -309,9 +309,10 @@ var (
 	keyLine    = regexp.MustCompile(`^\s*["']?([\w-]+)`)
 )
 
-// keyLines returns the line on which each key and table first occurs, which the TOML
-// library doesn't report. The map's keys are "output" for a top-level key, "plugins.0" for
-// the first [[plugins]] table, and "plugins.0.module" for a key in that table.
+// keyLines returns the number of the line on which each key or table first occurs. The TOML
+// library doesn't report these numbers. The map's keys are "output" for a top-level key,
+// "plugins.0" for the first [[plugins]] table, and "plugins.0.module" for a key in that
+// table.
 func keyLines(text string) map[string]int {
 	lines := make(map[string]int)
 	seen := make(map[string]int) // number of [[tables]] so far, by name

@@ -28,7 +28,7 @@ func TestLogin(t *testing.T) {
 	a := post(t, s, "/api/login", good, "User-Agent: test")
 	cookie, isCookie := strings.CutSuffix(a.header("Set-Cookie"), ";Path=/;HttpOnly=true")
 	if a.status != 200 || !isCookie || a.header("location") != "/dashboard" {
-		t.Fatalf("got response head %s", a.head)
+		t.Fatalf("got response head %s, want status 200, a session cookie and a redirect to /dashboard", a.head)
 	}
 	// The response contains the user's complete record.
 	for _, secret := range []string{token, strings.TrimPrefix(cookie, "molly_session="), `"password":"`,
@@ -58,7 +58,7 @@ func TestTokenRoutes(t *testing.T) {
 	const fields = `,"expires_in":60,"created_at":"2026-08-21 12:00:00-00:00",` +
 		`"last_access":"2026-08-21 12:00:00-00:00","name":"ci","usage_count":0}}`
 	if len(value) != 36 || value[14] != '4' || rest != fields {
-		t.Fatalf("creating a token: got %s", a.body)
+		t.Fatalf("creating a token: got %s, want a UUID followed by %s", a.body, fields)
 	}
 	if a := fetch(t, s, "/api/unikernels", bearer(value)); a.status != 200 {
 		t.Errorf("using the new token: got %s, want status 200", a.body)
@@ -88,7 +88,7 @@ func TestBrowserCalls(t *testing.T) {
 		`"done"`)
 	a := post(t, s, "/api/account/session/close", `{`+csrf("alice")+`}`, alice)
 	if a.status != 400 || !strings.Contains(a.body, "Close session: Unexpected fields") {
-		t.Errorf("closing a session: got %s", a.body)
+		t.Errorf("closing a session: got %s, want an error about unexpected fields", a.body)
 	}
 	if a := post(t, s, "/logout", `{}`); a.status != 302 {
 		t.Errorf("logout without a session: got status %d, want 302", a.status)
@@ -104,7 +104,7 @@ func TestPages(t *testing.T) {
 		a := fetch(t, s, path, session)
 		if a.status != 200 || a.header("content-type") != "text/html" || len(a.header("X-MOLLY-CSRF")) != 48 ||
 			!strings.Contains(a.body, `<p id="user">alice</p>`) {
-			t.Errorf("GET %s: got %s\n%s", path, a.head, a.body)
+			t.Errorf("GET %s: got %s\n%s\nwant a page with the user's name and a CSRF value", path, a.head, a.body)
 		}
 	}
 }

@@ -116,8 +116,8 @@ func (c *call) sendResult(text string, err error) {
 }
 
 // create starts a unikernel. With force, it replaces any unikernel with the same name. The
-// old unikernel stops after the policy and block device checks, even if albatross then
-// refuses the new image.
+// old unikernel is stopped once the policy and block device checks have passed, even if
+// albatross then refuses the new image.
 func (d *domain) create(name string, u *unikernel, force bool) (string, error) {
 	old := d.unikernels[name]
 	if old != nil && !force {
@@ -229,8 +229,8 @@ func (d *domain) addBlock(name string, size int64) error {
 	return nil
 }
 
-// openBlock clears a block for writing. Its error gives no reason: albatross refuses only
-// once data is being sent, and the reason is lost.
+// openBlock clears a block before data is written to it. Its error includes no reason:
+// albatross refuses only once data is being sent, and by then the reason is lost.
 func (d *domain) openBlock(name string) (*block, error) {
 	b := d.blocks[name]
 	if b == nil || d.inUse(name) {
@@ -261,7 +261,7 @@ type Unikernel struct {
 	// none was uploaded.
 	ImageSize   int64
 	ImageSHA256 [32]byte
-	// Started is when the unikernel was created or last restarted.
+	// Started is the time when the unikernel was created or last restarted.
 	Started time.Time
 }
 

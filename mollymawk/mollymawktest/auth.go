@@ -6,7 +6,7 @@ import (
 )
 
 // access describes which credentials a route accepts and how it refuses other requests. The
-// zero value means public.
+// zero value means that the route is public.
 type access int
 
 const (

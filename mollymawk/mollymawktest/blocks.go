@@ -87,8 +87,8 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 // so Mollymawk never finishes sending.
 var errTooLarge = errors.New("the data exceeds the device")
 
-// fillBlock writes data to a block as it arrives, so the block is partly written until
-// fillBlock returns.
+// fillBlock writes data to a block as the data arrives, so the block is partly written
+// until fillBlock returns.
 func (s *Server) fillBlock(b *block, data io.Reader, compressed bool) error {
 	const malformed = failureError("error writing to file descriptor")
 	source := &upload{r: data}
@@ -223,12 +223,12 @@ func (c *call) downloadBlock() {
 	_ = out.write("") // the client may have disconnected
 }
 
-// maxCompressed is the size of the largest compressed download that Mollymawk can pass on,
-// in bytes. Compressed data must arrive from albatross in one piece.
+// maxCompressed is the size, in bytes, of the largest compressed download that Mollymawk
+// can forward. Compressed data must arrive from albatross in one piece.
 const maxCompressed = 4096
 
 // dump sends a device's content. Only small compressed downloads arrive complete. In a
-// larger one, Mollymawk misreads data as the length of the next piece and sooner or later
+// larger one, Mollymawk misreads data as the length of the next piece and eventually
 // crashes. A level that albatross's encoder doesn't support crashes albatross's daemon.
 func (c *call) dump(out *stream, b *block, level int64) {
 	switch {

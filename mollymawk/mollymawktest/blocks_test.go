@@ -137,7 +137,8 @@ func TestDownloadBlock(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nContent-type: application/octet-stream\r\n" +
 		"Content-Disposition: attachment; filename=\"V1_dump\""
 	if a.head != head || a.body != string(want) {
-		t.Errorf("got head %q and a body of %d bytes", a.head, len(a.body))
+		t.Errorf("got head %q and a body of %d bytes, want head %q and the device's %d bytes",
+			a.head, len(a.body), head, len(want))
 	}
 }
 
@@ -160,7 +161,7 @@ func TestDownloadCloses(t *testing.T) {
 		c.send(test.request)
 		a := c.read()
 		if a.header("connection") != "" || a.body != envelope(400, "", test.data) {
-			t.Errorf("%s: got %s %s", name, a.head, a.body)
+			t.Errorf("%s: got %s %s, want error %s and no Connection header", name, a.head, a.body, test.data)
 		}
 		c.wantClosed()
 	}

@@ -125,7 +125,7 @@ func (b *body) end(how ending) {
 
 // all reads the rest of the body into memory. It reports false if the body never ends, in
 // which case the client gets no response. It raises an exception if the body or its
-// announced length is longer than memory, in bytes.
+// announced length exceeds the limit, memory, which is in bytes.
 func (b *body) all(announced, memory int64) ([]byte, bool) {
 	if announced > memory {
 		raise("Out_of_memory")

@@ -12,7 +12,7 @@ const (
 	successfully = "succesfully" //nolint:misspell
 )
 
-// callState is how far a call's response has progressed.
+// callState describes how far a call's response has progressed.
 type callState int
 
 const (
@@ -98,7 +98,7 @@ func (c *call) send(head, body string) error {
 	return err
 }
 
-// stream is a response without a Content-Length, which ends when the connection closes. Its
+// stream is a response that has no Content-Length and ends when the connection closes. Its
 // head is sent with the first bytes of the body.
 type stream struct {
 	call *call

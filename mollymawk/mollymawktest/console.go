@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// replayed is how many past lines a new subscriber receives first.
+// replayed is the number of past lines that are sent to a new subscriber.
 const replayed = 40
 
 // console holds a unikernel's recent output and its subscribers. Server.mu guards it.
@@ -14,7 +14,7 @@ type console struct {
 	subscribers map[*subscriber]struct{}
 }
 
-// subscriber is an open event stream. Its queue has no limit, so a slow client doesn't
+// subscriber is an open event stream. Its queue is unbounded, so a slow client doesn't
 // block anything else.
 type subscriber struct {
 	mu      sync.Mutex

@@ -63,7 +63,7 @@ func TestConsoleHoldsHeadBack(t *testing.T) {
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(silence))
 	if b, err := c.r.ReadByte(); err == nil {
-		t.Errorf("got %q", b)
+		t.Errorf("got byte %q, want silence", b)
 	}
 	_ = c.conn.Close()
 	eventually(t, "the stream is closed", func() bool { return s.Consoles() == 0 })

@@ -88,13 +88,14 @@ func TestNoCrashes(t *testing.T) {
 	} {
 		a := roundTrip(t, s, fill(test.request, token, session, csrf))
 		if a.status != test.status || s.Crashes() != 0 {
-			t.Errorf("%s: got %d %.200s, %d crashes", name, a.status, a.body, s.Crashes())
+			t.Errorf("%s: got %d %.200s and %d crashes, want status %d and 0 crashes",
+				name, a.status, a.body, s.Crashes(), test.status)
 		}
 	}
 }
 
-// TestSecondFile checks that a second file acts like another create request, whose response
-// crashes the server after it has sent the first response.
+// TestSecondFile checks that the server treats a second file as another create request: it
+// sends the first response and crashes when it sends the second.
 func TestSecondFile(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{

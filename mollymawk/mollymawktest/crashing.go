@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// CrashingRequests returns requests that crash Mollymawk, to test that a front end blocks
-// them. Each key describes what is wrong with the request. Requests that need
-// authentication carry token, or cookie and its CSRF value csrf. The user must have a
-// running unikernel "hello" and a block "v1" on the instance "default".
+// CrashingRequests returns requests that crash Mollymawk, for testing that a front end
+// blocks them. Each key describes what is wrong with the request. Requests that need
+// authentication contain either token, or cookie and its CSRF value, csrf. The user must
+// have a running unikernel "hello" and a block "v1" on the instance "default".
 func CrashingRequests(token, cookie, csrf string) map[string]string {
 	requests := make(map[string]string)
 	for name, request := range crashRequests {
@@ -43,7 +43,7 @@ var crashRequests = map[string]string{
 	"length of another form": message("POST", "/api/unikernel/monitoring/update", "", "$T", formType,
 		"Content-Length: 99999999999"),
 
-	// Numbers that Yojson can parse but not encode, in members that an error quotes.
+	// Numbers that Yojson can parse but not encode, in members that are quoted in an error.
 	"NaN":                 message("POST", "/api/login", `{"email":NaN}`),
 	"Infinity":            message("POST", "/api/login", `{"email":"a","x":[{"y":Infinity}]}`),
 	"-Infinity":           message("POST", "/api/register", `{"email":-Infinity}`),
@@ -209,15 +209,15 @@ func update(changed string) string {
 }
 
 // forcedCreate returns a form that replaces the unikernel hello with one that has a large
-// image. It omits the form's last without bytes.
+// image. It omits bytes at the end of the form; without is their number.
 func forcedCreate(without int) string {
 	large := string(Image(Manifest{}, bytes.Repeat([]byte("image"), 30000)))
 	whole := form(create([]part{{"unikernel_force_create", "true"}, {"@binary", large}})...)
 	return whole[:len(whole)-without]
 }
 
-// chunk returns a body chunk. announced is the size in the chunk's framing, which may
-// exceed len(data).
+// chunk returns a body chunk. announced is the size specified in the chunk's framing; it
+// may exceed len(data).
 func chunk(data string, announced int) string { return fmt.Sprintf("%x\r\n%s", announced, data) }
 
 const (

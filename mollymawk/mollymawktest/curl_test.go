@@ -51,7 +51,7 @@ func TestCurl(t *testing.T) {
 		"-F", "molly_csrf=''", "-F", "deploy_mode=manual", "-F", "binary=@"+image, url+"/api/unikernel/create"),
 		`"created unikernel"`)
 	if got := curl(t, "-H", auth, url+"/api/unikernels"); !strings.Contains(got, `"data":[[{"name":"hello",`) {
-		t.Errorf("listing unikernels: got %s", got)
+		t.Errorf("listing unikernels: got %s, want hello", got)
 	}
 	want(curl(t, "-X", "POST", "-H", auth, "-d", "{}", url+"/api/unikernel/restart?instance=default&unikernel=hello"),
 		`"created unikernel"`)
@@ -63,7 +63,7 @@ func TestCurl(t *testing.T) {
 		url+"/api/block/download")
 	got, err := os.ReadFile(copied)
 	if err != nil || !bytes.Equal(got, bytes.Repeat([]byte("x"), 1<<20)) {
-		t.Errorf("downloading the block: got %d bytes, error %v", len(got), err)
+		t.Errorf("downloading the block: got %d bytes and error %v, want 1 MiB of x", len(got), err)
 	}
 	want(curl(t, "-H", auth, "-d", `{"name":"hello","albatross_instance":"default"}`, url+"/api/unikernel/destroy"),
 		`"destroyed unikernel"`)
@@ -71,12 +71,12 @@ func TestCurl(t *testing.T) {
 	// The response to HEAD announces a body, but curl doesn't read it.
 	if got := curl(t, "-I", url+"/style.css"); !strings.HasPrefix(got,
 		"HTTP/1.1 400 Bad Request\r\ncontent-length: 78\r\n") {
-		t.Errorf("HEAD /style.css: got %s", got)
+		t.Errorf("HEAD /style.css: got %s, want status 400 and a Content-Length of 78", got)
 	}
 	// Sign in like a browser.
 	jar := filepath.Join(dir, "jar")
 	curl(t, "-c", jar, "-d", `{"email":"alice@example.com","password":"`+Password+`"}`, url+"/api/login")
 	if got := curl(t, "-b", jar, url+"/dashboard"); !strings.Contains(got, `<p id="user">alice</p>`) {
-		t.Errorf("GET /dashboard: got %s", got)
+		t.Errorf("GET /dashboard: got %s, want the user's name", got)
 	}
 }

@@ -17,7 +17,7 @@
 // # The wire
 //
 // The server doesn't use net/http, which can't imitate Mollymawk: Mollymawk responds to
-// HEAD with a body, sends no Date, holds back the header of an event stream until the first
+// HEAD with a body, sends no Date, sends an event stream's headers only with the first
 // event, ends streams by closing the connection, uses the last of several headers with the
 // same name, and often sends no response at all. The server records the bytes of every
 // connection and every request parsed from them, which reveals smuggled requests.
@@ -29,7 +29,7 @@
 // stops the running unikernel and then fails on the image, a block is overwritten with the
 // received data and zeros, and JSON that happens to be complete is processed. If a
 // connection ends between two chunks, the body doesn't end: the handler waits forever, a
-// unikernel keeps running, and a block is partly overwritten. A connection reset (RST)
+// unikernel keeps running, and a block is left partly overwritten. A connection reset (RST)
 // inside a body ends the body and then crashes the process, as does a malformed chunk.
 //
 // # Crashes
@@ -59,7 +59,7 @@
 // # No response
 //
 // Mollymawk doesn't respond to malformed HTTP, a form without its file, a body that never
-// ends, or an upload larger than its device. The connection stays open until the client
+// ends, or an upload larger than the device. The connection stays open until the client
 // closes it.
 //
 // # Downloads
@@ -87,6 +87,6 @@
 // are within 64 KiB of the image's start or end; it doesn't check bhyve images. It doesn't
 // compare policies with their parent policies or with what is already running. It imitates
 // neither the stale records that overlapping writes restore in the real storage, nor the
-// memory that unread bodies use. Unlike Mollymawk, it accepts an upload that is cut shortly
-// after a carriage return as complete.
+// memory that unread bodies use. Unlike Mollymawk, it treats an upload that is cut off
+// shortly after a carriage return as complete.
 package mollymawktest

@@ -119,13 +119,14 @@ func TestCompressionLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(z); err != nil || len(got) != 3<<20 || got[0] != 'x' {
-		t.Errorf("%d compressed bytes decompress to %d, error %v", len(a.body), len(got), err)
+		t.Errorf("%d compressed bytes decompress to %d with error %v, want 3 MiB without an error",
+			len(a.body), len(got), err)
 	}
 	for i, level := range []string{"10", "-1", "4611686018427387903"} {
 		a := postJSON(t, s, token, pathDownload, download("zeros", level))
 		if a.status != 200 || a.body != "" || s.AlbatrossCrashes() != i+1 {
-			t.Errorf("level %s: got status %d, %d bytes, %d albatross crashes", level, a.status, len(a.body),
-				s.AlbatrossCrashes())
+			t.Errorf("level %s: got status %d, %d bytes and %d albatross crashes, want 200, 0 and %d",
+				level, a.status, len(a.body), s.AlbatrossCrashes(), i+1)
 		}
 	}
 	if s.Crashes() != 0 {

@@ -18,7 +18,7 @@ func (c *call) catch() {
 }
 
 // crash imitates a crash and restart of Mollymawk's process: it cuts all connections.
-// Stored data remains.
+// Stored data is kept.
 func (c *call) crash() {
 	if c.over {
 		return
@@ -28,5 +28,6 @@ func (c *call) crash() {
 	c.srv.cutAllBut(c.conn)
 }
 
-// crashAlbatross imitates a crash and restart of albatross's daemon. Mollymawk continues.
+// crashAlbatross imitates a crash and restart of albatross's daemon. Mollymawk keeps
+// running.
 func (c *call) crashAlbatross() { c.srv.recorder.crashAlbatross() }

@@ -2,15 +2,15 @@ package mollymawktest
 
 import "slices"
 
-// Faults makes the server fail in ways that the real Mollymawk does only sometimes. The
-// zero value adds no faults.
+// Faults makes the server fail in ways in which the real Mollymawk fails only sometimes.
+// The zero value adds no faults.
 type Faults struct {
 	// Silent lists decoded paths, without the query, on which the server reads requests but
 	// doesn't respond. "*" means all paths.
 	Silent []string
 	// ShortDownload is the number of bytes after which each block download ends. As with
 	// most downloads from the real Mollymawk, the status is 200 and the download looks
-	// complete. It may also be Random, HeadOnly or NoAnswer. If it is 0, downloads are
+	// complete. It can also be Random, HeadOnly or NoAnswer. If it is 0, downloads are
 	// complete.
 	ShortDownload int64
 	// Unreachable maps the name of each unreachable instance to the reason why it can't be

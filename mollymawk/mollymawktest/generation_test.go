@@ -50,7 +50,7 @@ func TestGeneration2025(t *testing.T) {
 	a := postJSON(t, s, token, "/api/volume/download",
 		`{"albatross_instance":"default","block_name":"v1","compression_level":0}`)
 	if a.status != 200 || len(a.body) != 1<<20 || !strings.HasPrefix(a.body, "two\x00") {
-		t.Errorf("download: got status %d and %d bytes", a.status, len(a.body))
+		t.Errorf("download: got status %d and %d bytes, want 200 and 1 MiB", a.status, len(a.body))
 	}
 	wantEnvelope(t, postJSON(t, s, token, "/api/volume/delete", `{"block_name":"v1","albatross_instance":"default"}`),
 		200, "", `"removed block"`)
@@ -65,6 +65,6 @@ func TestHandbookRestartIsRedirected(t *testing.T) {
 	s, token := start(t, Options{})
 	a := postJSON(t, s, token, "/api/unikernel/restart", `{"name":"hello","albatross_instance":"default"}`)
 	if a.status != 302 || a.header("location") != "/select/instance?callback=%2Fapi%2Funikernel%2Frestart" {
-		t.Errorf("got %s", a.head)
+		t.Errorf("got %s, want a redirect to the page for choosing an instance", a.head)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // maxHead is the maximum size of a request's head, in bytes. H1 itself has no limit.
 const maxHead = 1 << 20
 
-// errMalformed means malformed HTTP, to which the server doesn't respond.
+// errMalformed reports malformed HTTP, to which the server doesn't respond.
 var errMalformed = errors.New("malformed HTTP")
 
 // head is a request's head.
@@ -163,7 +163,7 @@ func (h *head) framing() (length int64, chunked bool, err error) {
 }
 
 // integer parses a number like OCaml's int_of_string, which allows a sign, a base and
-// underscores. Stricter front ends must not forward such lengths.
+// underscores. A stricter front end must not forward lengths written this way.
 func integer(text string) (n int64, ok bool) {
 	digits, negative := strings.CutPrefix(text, "-")
 	if !negative {

@@ -25,8 +25,8 @@ const (
 )
 
 // Image returns an image that albatross accepts for a unikernel with these devices: an ELF
-// file with Solo5's notes and the given content. The image can't run. If it is truncated,
-// albatross refuses it.
+// file with Solo5's notes and the given content. The image can't run. Albatross refuses it
+// if it is truncated.
 func Image(m Manifest, content []byte) []byte {
 	list := devices{{kind: deviceFirst}}
 	for _, name := range m.Networks {
@@ -185,7 +185,7 @@ func (f *imageFile) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// errNotStored is returned for reads of a part of an image that isn't stored.
+// errNotStored is returned for a read from a part of an image that isn't stored.
 var errNotStored = errors.New("this part of the image isn't stored")
 
 // ReadAt implements io.ReaderAt.
@@ -211,8 +211,8 @@ func (f *imageFile) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// manifest returns an image's devices, or albatross's error. Both are nil if the image's
-// notes aren't near either end.
+// manifest returns an image's devices, or albatross's error. Both results are nil if the
+// image's notes aren't near its start or end.
 func (f *imageFile) manifest() (devices, error) {
 	file, err := elf.NewFile(f)
 	switch {

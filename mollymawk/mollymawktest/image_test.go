@@ -23,7 +23,7 @@ func TestImage(t *testing.T) {
 		}
 		m, err := f.manifest()
 		if err != nil || m.String() != test.want {
-			t.Errorf("%s: got %v, error %v", name, m, err)
+			t.Errorf("%s: got %v and error %v, want %s", name, m, err, test.want)
 		}
 		// Truncated images are refused.
 		for _, n := range []int{0, 1, 4, 63, 64, 65, 300, len(test.image) / 2, len(test.image) - 65,
@@ -31,7 +31,7 @@ func TestImage(t *testing.T) {
 			var f imageFile
 			_, _ = f.Write(test.image[:n])
 			if m, err := f.manifest(); err == nil {
-				t.Errorf("%s: the first %d of %d bytes were accepted as %v", name, n, len(test.image), m)
+				t.Errorf("%s: the first %d of %d bytes were accepted as %v, want an error", name, n, len(test.image), m)
 			}
 		}
 	}

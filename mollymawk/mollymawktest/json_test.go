@@ -16,7 +16,7 @@ func TestJSON(t *testing.T) {
 	} {
 		value, err := parseJSON(text)
 		if err != nil {
-			t.Errorf("parsing %s: %v", text, err)
+			t.Errorf("parsing %s: got error %v, want none", text, err)
 		} else if got := encode(value); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
@@ -48,14 +48,14 @@ func TestJSON(t *testing.T) {
 		}
 	}
 	if _, err := parseJSON(strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)); err != nil {
-		t.Errorf("parsing a value at the maximum depth: %v", err)
+		t.Errorf("parsing a value at the maximum depth: got error %v, want none", err)
 	}
 	if value, err := parseJSON("[NaN,Infinity,-Infinity]"); err != nil || len(value.([]any)) != 3 {
-		t.Errorf("parsing numbers that aren't finite: got %v, error %v", value, err)
+		t.Errorf("parsing numbers that aren't finite: got %v and error %v, want three values", value, err)
 	}
 	for _, text := range []string{`"\ud800"`, `"\ud800\u0041"`, `"\u12`, "[1,]", "{a:}", "-", "1.", "{,}", "tru"} {
 		if value, err := parseJSON(text); err == nil {
-			t.Errorf("parsing %s: got %v", text, value)
+			t.Errorf("parsing %s: got %v, want an error", text, value)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// streamForm reads a form part by part and passes the file to use, with the fields before
+// streamForm reads a form part by part and calls use with the file and the fields before
 // it. If several fields have the same name, the last one counts. Parts in neither list are
 // skipped. If the body ends within a part, the part counts as complete. A form without a
 // file gets no response.

@@ -7,7 +7,8 @@ import (
 )
 
 // pages returns the browser pages by path. A page contains only its title and, for
-// sessions, what scripts use: the user's name, and a CSRF value in a response header.
+// sessions, the user's name. Scripts also need a CSRF value, which sessions receive in a
+// response header.
 func (s *Server) pages() map[string]route {
 	pages := map[string]route{
 		"/style.css": {http.MethodGet, public,

@@ -95,7 +95,7 @@ func decoded(part *multipart.Part) io.Reader {
 	return content
 }
 
-// partContent treats a body that ends inside a part as the end of the part.
+// partContent reads a part's content and treats the end of the body as the end of the part.
 type partContent struct{ r io.Reader }
 
 // Read implements io.Reader.

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Policy limits what a user may have on an instance. Administrators set it. A user without
-// a policy may list unikernels but can't create any.
+// Policy limits the resources that a user may have on an instance. Administrators set
+// policies. A user without a policy may list unikernels but can't create any.
 type Policy struct {
 	Unikernels int
 	CPUs       []int

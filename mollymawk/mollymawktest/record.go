@@ -8,13 +8,13 @@ import (
 	"sync"
 )
 
-// maxRecordedBody is the size at which the recorder stops storing a request's body, in
-// bytes.
+// maxRecordedBody is the size, in bytes, at which the recorder stops storing a request's
+// body.
 const maxRecordedBody = 1 << 20
 
 // Request is a request as the server received and parsed it.
 type Request struct {
-	// Connection is the Number of the request's connection.
+	// Connection is the number of the connection that carried the request.
 	Connection int
 	// Method, Target and Proto are the parts of the request line.
 	Method, Target, Proto string

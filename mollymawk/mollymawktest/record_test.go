@@ -18,7 +18,7 @@ func TestRecord(t *testing.T) {
 	r := waitForRequests(t, s, 1)[0]
 	if r.Method != "POST" || r.Target != "/api//x?y#z" || r.Proto != "HTTP/1.1" || r.Connection != 1 ||
 		r.Status != 400 {
-		t.Errorf("recorded request: got %+v", r)
+		t.Errorf("got request %+v, want the method, target, protocol, connection and status of the one sent", r)
 	}
 	if want := []string{"Host: molly", "a:  b ", "A: c", bearer(token), "Content-Length: 43"}; !slices.Equal(r.Lines,
 		want) {
@@ -29,16 +29,17 @@ func TestRecord(t *testing.T) {
 	}
 	if string(r.Body) != body || r.BodyLength != 43 || r.BodySHA256 != sha256.Sum256([]byte(body)) || !r.BodyEnded ||
 		r.BodyBroken {
-		t.Errorf("recorded body: got %+v", r)
+		t.Errorf("got request %+v, want the complete body %q", r, body)
 	}
 	s.Reset()
 	if len(s.Requests()) != 0 || len(s.Connections()) != 1 || len(s.Connections()[0].Raw) != 0 {
-		t.Errorf("after Reset: got requests %v and connections %v", s.Requests(), s.Connections())
+		t.Errorf("after Reset: got requests %v and connections %v, want one empty connection",
+			s.Requests(), s.Connections())
 	}
 	c.send(text)
 	c.read()
 	if conns := s.Connections(); string(conns[0].Raw) != text || conns[0].Requests != 1 {
-		t.Errorf("after Reset: got connections %v", conns)
+		t.Errorf("after Reset: got connections %v, want one with only the second request", conns)
 	}
 	_ = c.conn.Close()
 	eventually(t, "the connection is closed", func() bool { return s.Connections()[0].Closed })

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// route handles a path. Each path has one method.
+// route handles a path. Each path accepts a single method.
 type route struct {
 	method string
 	access access
@@ -15,8 +15,8 @@ type route struct {
 	closes bool
 }
 
-// dispatch checks the exact path, then the method, then the caller, and calls the route's
-// handler. The handler checks the query and the body.
+// dispatch checks the exact path, then the method, then the caller, and then calls the
+// route's handler. The handler checks the query and the body.
 func (s *Server) dispatch(c *call) {
 	defer c.catch()
 	if s.faults.Load().silent(c.path) {

@@ -43,9 +43,9 @@ type Options struct {
 	Jobs []string
 	// Clock returns the time used for expiry, timestamps and rollbacks. Default: time.Now.
 	Clock func() time.Time
-	// Memory is the longest body that Mollymawk can hold in memory, in bytes. A longer body
-	// or Content-Length crashes the process. Uploads aren't held in memory. Default: 512
-	// MiB.
+	// Memory is the length, in bytes, of the longest body that Mollymawk can hold in
+	// memory. A longer body or Content-Length crashes the process. Uploads aren't held in
+	// memory. Default: 512 MiB.
 	Memory int64
 	// RawLimit is the maximum number of bytes to record per connection. Default: 64 MiB. If
 	// it is negative, the server records neither bytes nor requests, which is best for

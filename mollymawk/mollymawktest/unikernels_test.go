@@ -181,7 +181,7 @@ func TestPartName(t *testing.T) {
 		}
 	}
 	if got := partName(nil); got != "" {
-		t.Errorf("name of a part without a header: got %q", got)
+		t.Errorf("name of a part without a header: got %q, want an empty name", got)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 	if _, err := parseConfig(`{}`, Generation2025); err != nil {
-		t.Errorf("empty configuration with Generation2025: %v", err)
+		t.Errorf("empty configuration with Generation2025: got error %v, want none", err)
 	}
 }
 
@@ -353,7 +353,7 @@ func TestQueryErrors(t *testing.T) {
 		a := send("?unikernel=x,y+z")
 		if a.status != 302 || a.header("Set-Cookie") != "flash_msg=;Path=/;" ||
 			!strings.Contains(a.body, "Redirecting") {
-			t.Errorf("%s without instance: got %s", route.path, a.head)
+			t.Errorf("%s without instance: got %s, want a redirect", route.path, a.head)
 		}
 	}
 	a := fetch(t, s, "/api/unikernel/console?unikernel=x", bearer(token))

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// rollbackLimit is how long a rollback is possible after an update.
+// rollbackLimit is how long after an update a rollback is possible.
 const rollbackLimit = 10 * time.Minute
 
 // unikernelUpdate is the state before an update, which a rollback restores.

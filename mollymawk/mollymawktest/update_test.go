@@ -57,7 +57,7 @@ func TestUpdate(t *testing.T) {
 	s.AddUnikernel("alice", "default", "hello")
 	a := postJSON(t, s, token, "/api/unikernel/update", update(`"unikernel_arguments":{"typ":"solo5","cpuid":0},`))
 	if a.status != 400 || !strings.Contains(a.body, `"title":"Error with Unikernel Arguments Json"`) {
-		t.Errorf("update with invalid arguments: got %d %s", a.status, a.body)
+		t.Errorf("update with invalid arguments: got %d %s, want 400 and the title of this error", a.status, a.body)
 	}
 }
 

@@ -35,7 +35,7 @@ type user struct {
 
 type token struct {
 	value, name string
-	expiresIn   int64 // in seconds after created
+	expiresIn   int64 // in seconds, counted from created
 	created     time.Time
 	usage       int64
 }
@@ -61,7 +61,8 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// hashPassword replaces the real, slower hash, which Mollymawk also sends to clients.
+// hashPassword stands in for Mollymawk's slower password hash, which Mollymawk also sends
+// to clients.
 func hashPassword(password, uuid string) string {
 	sum := sha256.Sum256([]byte(uuid + "-" + password))
 	return hex.EncodeToString(sum[:])
@@ -121,8 +122,8 @@ func (s *Server) ensureUser(name string) *user {
 }
 
 // AddUser creates an active user who isn't an administrator. It does nothing if the user
-// already exists. It panics unless the name has 1 to 63 of the characters [A-Za-z0-9.-] and
-// doesn't start with a dash.
+// already exists. It panics unless the name consists of 1 to 63 of the characters
+// [A-Za-z0-9.-] and doesn't start with a dash.
 func (s *Server) AddUser(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,7 +243,7 @@ func (c *cookie) json(uuid string) object {
 }
 
 // json returns the user's complete record, including the password hash, all sessions and
-// all tokens. The sign-in response contains it.
+// all tokens. The sign-in response contains this record.
 func (u *user) json() object {
 	o := object{{"name", u.name}, {"email", u.email}, {"email_verified", nil}, {"password", u.password},
 		{"uuid", u.uuid}}

@@ -78,7 +78,7 @@ func TestPaths(t *testing.T) {
 	for _, test := range tests {
 		a := fetch(t, s, test.target, bearer(token))
 		if test.found && a.status != 200 {
-			t.Errorf("%s: got %d %s", test.target, a.status, a.body)
+			t.Errorf("%s: got %d %s, want 200", test.target, a.status, a.body)
 		}
 		if !test.found {
 			wantPage(t, a, 400, "Page not found", "This page cannot be found.")
@@ -101,12 +101,12 @@ func TestQueryValue(t *testing.T) {
 	}
 	for _, test := range tests {
 		if got, ok := queryValue(test.query, "a"); !ok || got != test.want {
-			t.Errorf("%s: got %q %t", test.query, got, ok)
+			t.Errorf("%s: got value %q and found %t, want %q", test.query, got, ok, test.want)
 		}
 	}
 	for _, query := range []string{"", "b=1", "A=1", "b=1;a=2"} {
 		if got, ok := queryValue(query, "a"); ok {
-			t.Errorf("%s: got %q", query, got)
+			t.Errorf("%s: got value %q, want none", query, got)
 		}
 	}
 }
@@ -290,6 +290,6 @@ func TestPublicFiles(t *testing.T) {
 	a := fetch(t, s, "/albatross/instances")
 	if a.status != 302 || a.header("location") != "/select/instance?callback=%2Fdashboard" ||
 		a.header("Set-Cookie") != "flash_msg=;Path=/;" {
-		t.Errorf("got %s", a.head)
+		t.Errorf("got %s, want a redirect to the page for choosing an instance", a.head)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// compatible lists the SPDX identifiers of licenses whose code may be included in a work
-// under the Apache License 2.0. MPL-2.0 covers only its own files, which Mollygate doesn't
-// change. OFL covers a font in chroma, whose other files are under the MIT license.
+// compatible lists the SPDX identifiers of licenses that allow code to be included in a
+// work under the Apache License 2.0. MPL-2.0 covers only its own files, which Mollygate
+// doesn't change. OFL covers a font in chroma, whose other files are under the MIT license.
 var compatible = []string{
 	"Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "BSD-Source-Code", "0BSD", "ISC", "CC0-1.0",
 	"Unlicense", "Zlib", "MPL-2.0", "OFL-1.1-no-RFN",

@@ -3,8 +3,8 @@
 //
 //	MOLLYMAWK_TOKEN=<uuid> mollymawktest -listen 127.0.0.1:8080
 //
-// Once the server is listening, mollymawktest writes its URL to standard output, and
-// nothing else. All other output goes to standard error.
+// Once the server is listening, mollymawktest writes the server's URL, and nothing else, to
+// standard output. All other output goes to standard error.
 package main
 
 import (
@@ -50,8 +50,8 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:8080", "`address` to listen on")
 	generation := flags.String("generation", "current", "version of Mollymawk's API to imitate: current or 2025")
-	flags.Var(&given, "token", "accept this token, a `[user=]uuid`; may be repeated. The default user is "+
-		defaultUser+". The variable "+environmentVariable+" may contain another token")
+	flags.Var(&given, "token", "accept this token, a `[user=]uuid`; can be repeated. The default user is "+
+		defaultUser+". The environment variable "+environmentVariable+" can contain another token")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, environment string, stdout, stderr 
 	return nil
 }
 
-// emitLines writes a line to every unikernel's console each second until ctx is done.
+// emitLines writes a line to every unikernel's console every second until ctx is done.
 func emitLines(ctx context.Context, server *mollymawktest.Server, users []string) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -117,8 +117,8 @@ func emitLines(ctx context.Context, server *mollymawktest.Server, users []string
 	}
 }
 
-// textList is the value of the -token flag. It accepts any text, because package flag
-// prints rejected values, and these values are secrets.
+// textList is the value of the -token flag. It never rejects a value, because package flag
+// would print the rejected value, and these values are secrets.
 type textList []string
 
 // String implements flag.Value. It doesn't reveal the tokens.

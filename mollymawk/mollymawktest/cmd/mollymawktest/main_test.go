@@ -93,7 +93,7 @@ func TestTokensFromFlagAndEnvironment(t *testing.T) {
 	url, stderr := start(t, first, "-token", "Bob="+second)
 	for _, token := range []string{first, second} {
 		if status, body := list(t, url, token); status != 200 || !strings.Contains(body, `"name":"hello"`) {
-			t.Errorf("with the given token: got %d %s", status, body)
+			t.Errorf("with the given token: got %d %s, want 200 and hello", status, body)
 		}
 		if strings.Contains(stderr.String(), token) {
 			t.Error("standard error contains a token")
@@ -110,7 +110,7 @@ func TestTokenIsCreated(t *testing.T) {
 	_, rest, _ := strings.Cut(stderr.String(), "token for demo: ")
 	token, _, _ := strings.Cut(rest, "\n")
 	if status, body := list(t, url, token); status != 200 {
-		t.Errorf("with the generated token: got %d %s", status, body)
+		t.Errorf("with the generated token: got %d %s, want 200", status, body)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestConsoleEmitsLines(t *testing.T) {
 	response := get(t, url+"/api/unikernel/console?instance=default&unikernel=hello", first)
 	line, err := bufio.NewReader(response.Body).ReadString('\n')
 	if err != nil || !strings.Contains(line, "hello from hello, line ") {
-		t.Errorf("reading the console: got %q, error %v", line, err)
+		t.Errorf("reading the console: got %q and error %v, want a line from hello", line, err)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestGeneration(t *testing.T) {
 	url, _ := start(t, first, "-generation", "2025")
 	response := get(t, url+"/api/volume/delete", first)
 	if got := response.Header.Get("Content-Type"); got != "application/json" {
-		t.Errorf("got %s", got)
+		t.Errorf("got Content-Type %s, want application/json", got)
 	}
 }
 
