@@ -19,10 +19,10 @@ type Account struct {
 	// The backend's own token for this user. It replaces the client's token. If it isn't set,
 	// requests are forwarded without an `Authorization` header. Use a placeholder, such as
 	// `{env.UPSTREAM_TOKEN}` or `{file./run/secrets/alice}`, to keep the token out of the
-	// configuration. A placeholder that resolves to nothing is an error.
+	// configuration. A placeholder without a value is an error.
 	UpstreamToken string `json:"upstream_token,omitempty"`
 
-	// The scopes that can be granted to this account's tokens: scopes such as
+	// The scopes that can be granted to this account's tokens. List scopes, such as
 	// `unikernel:list`, `unikernel:*` or `*`, or preset names. The limit applies when a token
 	// is created, edited or imported; existing tokens keep their scopes. Default: all scopes.
 	MaxScopes []string `json:"max_scopes,omitempty"`
@@ -80,7 +80,7 @@ func (a *Account) presents(digest token.Digest) bool {
 	})
 }
 
-// upstreamCredential is an upstream token and its Authorization header.
+// upstreamCredential holds an upstream token and the Authorization header that contains it.
 type upstreamCredential struct{ token, authorization string }
 
 func newUpstreamCredential(token string) *upstreamCredential {
@@ -90,7 +90,7 @@ func newUpstreamCredential(token string) *upstreamCredential {
 	return &upstreamCredential{token, "Bearer " + token}
 }
 
-// refused records that the backend refused the token in a request. It resolves the token
+// refused records that the backend refused the account's upstream token. It resolves the token
 // again, because the environment variable or file that contains it may have changed.
 func (a *Account) refused(sent string, now time.Time) {
 	a.refusedSince.CompareAndSwap(0, now.Unix())

@@ -78,7 +78,7 @@ const startPoll = 10 * time.Millisecond
 
 // runningConfig returns the running configuration's context and reports whether a
 // configuration is running. Caddy's admin endpoint serves before the first configuration runs,
-// so runningConfig waits up to [storeWait], as requests at a gate do.
+// so runningConfig waits up to [storeWait], just like a request at a gate.
 func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Context, bool) {
 	timeout, poll := time.NewTimer(storeWait), time.NewTicker(startPoll)
 	defer timeout.Stop()
@@ -100,8 +100,8 @@ func runningConfig(ctx context.Context, active func() caddy.Context) (caddy.Cont
 	}
 }
 
-// exposed reports whether a request without a verified client certificate arrived on an
-// address that isn't local to this machine.
+// exposed reports whether a request arrived on a non-local address without a verified client
+// certificate.
 func exposed(r *http.Request) bool {
 	if verified(r.TLS) {
 		return false

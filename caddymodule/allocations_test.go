@@ -34,7 +34,7 @@ func watchingHandler(w http.ResponseWriter, r *http.Request, next caddyhttp.Hand
 	}
 }
 
-// chains holds Caddy's complete handler chains by site name. They run without sockets.
+// chains holds Caddy's complete handler chains by site name. The chains run without sockets.
 type chains map[string]*caddyhttp.Server
 
 // loadChains loads sites with and without a gate. It also returns a token that they accept.

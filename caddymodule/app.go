@@ -38,7 +38,7 @@ func init() {
 // App holds a configuration's token store and token settings. `bearer_auth` handlers check
 // tokens against the store, and the admin API creates tokens in it.
 type App struct {
-	// The token store: a module in the namespace `api_tokens.stores`. Default: `bbolt` with
+	// The token store: a module in the `api_tokens.stores` namespace. Default: `bbolt` with
 	// the file `mollygate/tokens.db` in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=api_tokens.stores inline_key=module"`
 
@@ -50,7 +50,7 @@ type App struct {
 	// and years are calendar steps), or `unlimited`. Default: `2y`.
 	MaxLifetime string `json:"max_lifetime,omitempty"`
 
-	// How long before a token's expiry responses start to carry a warning, in the same format
+	// The period before a token expires in which responses carry a warning, in the same format
 	// as `max_lifetime`. The warning never starts before the last quarter of the token's
 	// lifetime. Default: `30d`.
 	WarnBefore string `json:"warn_before,omitempty"`
@@ -63,7 +63,7 @@ type App struct {
 	// format as `max_lifetime`. Default: `400d`.
 	HistoryRetention string `json:"history_retention,omitempty"`
 
-	// The two-letter token prefixes. New tokens use the first prefix; tokens with any of the
+	// The two-letter token prefixes. New tokens use the first prefix; tokens with any of these
 	// prefixes are accepted. Default: `mm`.
 	Prefixes []string `json:"prefixes,omitempty"`
 
@@ -215,7 +215,7 @@ func (a *App) Start() error {
 	return nil
 }
 
-// runningApp returns the app of the running configuration, or nil.
+// runningApp returns the running configuration's app, or nil.
 func runningApp() any {
 	app, err := caddy.ActiveContext().AppIfConfigured(appName)
 	if err != nil {
@@ -272,9 +272,9 @@ func (a *App) account(name string) *Account {
 func (a *App) redactor() redactor { return redactor{a.policy.Prefixes} }
 
 // adminConfig returns the admin API's configuration for one mount point. The mount point
-// provides one function that authenticates callers and one that returns the path as the client
-// sent it. Call adminConfig only after all gates have been provisioned, because it needs their
-// routes.
+// provides one function that authenticates callers and another that returns the path as the
+// client sent it. Call adminConfig only after all gates have been provisioned, because it
+// needs their routes.
 func (a *App) adminConfig(
 	authenticate func(*http.Request) (tokenstore.Actor, *admin.Refusal),
 	clientPath func(*http.Request) string,

@@ -12,7 +12,7 @@ import (
 // authorization is a request's permission to be forwarded and to receive a response. The store
 // watches it while the request is in flight, because the request may wait in a proxy for a
 // connection or an idle backend, and must not reach the backend once its token is no longer
-// valid. A request that the backend has received completely may finish.
+// valid. A request that the backend has received in full may finish.
 type authorization struct {
 	exchange *exchange
 	watched  tokenstore.Watch
@@ -83,7 +83,7 @@ func (a *authorization) responseStarted() {
 
 // trace returns hooks that track a proxy's attempts to send the request. On each attempt,
 // GetConn stops the request if its authorization has ended, because the store detects expiry
-// with a short delay. The hooks may be called from any goroutine, so they only read the
+// only after a short delay. The hooks may be called from any goroutine, so they only read the
 // exchange and must not block.
 func (p *exchange) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{

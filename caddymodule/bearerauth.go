@@ -52,7 +52,7 @@ const (
 // `{http.auth.user.account}` | The account that the token acts for
 // `{http.auth.user.scopes}` | The token's scopes, separated by spaces
 // `{http.auth.candidate.*}` | The same values for a refused request whose token is known
-// `{http.bearer_auth.code}` | Why the request was refused.
+// `{http.bearer_auth.code}` | Why the request was refused
 type BearerAuth struct {
 	// The name of a built-in route table for the backend.
 	Routes string `json:"routes,omitempty"`
@@ -60,9 +60,9 @@ type BearerAuth struct {
 	// Additional routes, for any other backend.
 	CustomRoutes []CustomRoute `json:"custom_routes,omitempty"`
 
-	// The cookie of the backend's browser sessions. If set, requests without a bearer token
-	// pass through to the backend unchanged; on the gate's own routes, they must have this
-	// cookie. Default: none; every request needs a token.
+	// The name of the backend's browser session cookie. If set, requests without a bearer
+	// token pass through to the backend unchanged; on the gate's own routes, they must have
+	// this cookie. Default: none; every request needs a token.
 	BrowserSessions string `json:"browser_sessions,omitempty"`
 
 	// Where people create API keys for this gate: a URL, or a path that begins with /. With
@@ -90,12 +90,12 @@ type BearerAuth struct {
 	MaxUpload int64 `json:"max_upload,omitempty"`
 
 	// A directory that stores uploads until they are complete. The gate contacts the backend
-	// only after that, so the backend never sees an upload that the client aborts. Default:
-	// none; uploads are streamed.
+	// only once an upload is complete, so the backend never sees an upload that the client
+	// aborts. Default: none; uploads are streamed.
 	SpoolUploads string `json:"spool_uploads,omitempty"`
 
-	// How long a body on an ordinary route may take to arrive, counted from the end of the
-	// request header. In a form, this applies to the part before the file. -1 means that only
+	// How long a body on an ordinary route may take to arrive, measured from the end of the
+	// request header. For a form, this applies to the part before the file. -1 means that only
 	// Caddy's own limit applies. Default: 1m.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
@@ -108,13 +108,13 @@ type BearerAuth struct {
 	// for no limit. GET requests never continue. Default: 16.
 	DetachedRequests int `json:"detached_requests,omitempty"`
 
-	// How long the backend may take to begin its response, counted from the end of the request
-	// body; -1 for no limit. Console streams and downloads have no limit. Default: 5m.
+	// How long the backend may take to begin its response, measured from the end of the
+	// request body; -1 for no limit. Console streams and downloads have no limit. Default: 5m.
 	AnswerTimeout caddy.Duration `json:"answer_timeout,omitempty"`
 
-	// The only client headers that requests with a token carry to the backend, in addition to
-	// the headers that bodies and websockets require. Default: all except those that the gate
-	// removes.
+	// The client headers to forward to the backend in requests with a token, in addition to
+	// the headers that bodies and websockets require. If set, all other headers are removed.
+	// Default: all except those that the gate always removes.
 	RequestHeaders []string `json:"request_headers,omitempty"`
 
 	// How many invalid tokens a client address may present within a time window before its
@@ -135,7 +135,7 @@ type BearerAuth struct {
 	probes probeCache
 }
 
-// CustomRoute is a route of a backend that has no built-in table.
+// CustomRoute is a route for a backend without a built-in route table.
 type CustomRoute struct {
 	Method string `json:"method"`
 	// The exact path; `*` matches one segment.

@@ -21,9 +21,9 @@ func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// readBody reads the body of an ordinary request, so that the backend receives either the
-// whole request or nothing. It returns a refusal if the body is too large, too slow or
-// malformed.
+// readBody reads an ordinary request's entire body before the backend is contacted, so that
+// the backend receives either the whole request or nothing. It returns a refusal if the body
+// is too large, too slow or malformed.
 func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *bodyBuffer,
 	route *gate.Route) gate.Refusal {
 	defer h.limitReading(w)()
@@ -79,7 +79,7 @@ func bodyRefusal(err error) gate.Refusal {
 	return refusal
 }
 
-// setCall sets the query and body of a request to the backend.
+// setCall sets a backend request's query and body.
 func setCall(out *http.Request, call *gate.Call) {
 	out.URL.RawQuery = call.Query
 	if len(call.ContentType) > 0 {
@@ -120,7 +120,7 @@ func (b *bodyBuffer) readFrom(r io.Reader, limit, declared int64) error {
 	if declared >= 0 {
 		most = min(most, declared)
 	}
-	most++ // one more byte shows whether the body is too long
+	most++ // reading one more byte shows whether the body is too long
 	if !b.grow(min(firstBuffer, most)) {
 		return errBuffersFull
 	}

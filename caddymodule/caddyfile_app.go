@@ -31,7 +31,7 @@ func init() {
 //		prefix       <letters...>
 //	}
 //
-// account may be repeated. Caddy resolves placeholders in upstream tokens and paths when it
+// account can be repeated. Caddy resolves placeholders in upstream tokens and paths when it
 // loads the configuration, not when it adapts the Caddyfile.
 func parseApp(d *caddyfile.Dispenser, previous any) (any, error) {
 	d.Next() // the option's name
@@ -170,7 +170,7 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 			for _, text := range account.MaxScopes {
 				if !grantOrPreset.MatchString(text) {
 					return d.Errf(
-						"max_scopes %s: write scopes such as unikernel:list, unikernel:* or *, or names of presets",
+						"max_scopes %s: write scopes such as unikernel:list, unikernel:* or *, or preset names",
 						gate.ConfigWord(text))
 				}
 			}

@@ -24,7 +24,7 @@ func init() {
 
 func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if h.Option(appName) == nil {
-		h.Next() // gives the error a line number
+		h.Next() // so that errors include a line number
 		return nil, h.WrapErr(errNoStoreOption)
 	}
 	handler := new(BearerAuth)
@@ -55,7 +55,7 @@ func parseBearerAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //		refusals           handle_errors
 //	}
 //
-// route may be repeated.
+// route can be repeated.
 func (h *BearerAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {

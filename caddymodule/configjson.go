@@ -21,7 +21,7 @@ func (e optionError) Error() string { return string(e) }
 
 // unmarshalOptions decodes a JSON object into the struct that options points to. Like Caddy,
 // it returns an error for unknown members and values of the wrong type. Unlike encoding/json
-// and caddy.ParseDuration, it never quotes anything in its errors that may be a token.
+// and caddy.ParseDuration, its errors never quote anything that may be a token.
 func unmarshalOptions(data []byte, options any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {

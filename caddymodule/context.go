@@ -12,7 +12,7 @@ import (
 )
 
 // requestContext is the context of a forwarded request. Cancellation and tracing require
-// allocations. Proxies use both, but most other handlers use neither, so they are set up
+// allocations. Proxies use both, but most other handlers use neither, so both are set up
 // lazily.
 type requestContext struct {
 	exchange *exchange
@@ -79,8 +79,8 @@ func (c *requestContext) withCancel() context.Context {
 	return c.cancelable
 }
 
-// withTrace returns the cancelable context with the trace that checks the authorization. The
-// trace is added to any that earlier handlers have set.
+// withTrace returns the cancelable context with the trace that checks the authorization.
+// Traces that earlier handlers have set remain in effect.
 func (c *requestContext) withTrace() context.Context {
 	cancelable := c.withCancel()
 	c.mu.Lock()
@@ -107,7 +107,7 @@ func (c *requestContext) wroteRequest() {
 }
 
 // detach decides whether a request continues after its client has disconnected. An upload that
-// hasn't been sent completely needs no cancellation: it ends when reading its body fails. The
+// hasn't been sent in full needs no cancellation: it ends when reading its body fails. The
 // caller must hold c.mu.
 func (c *requestContext) detach() {
 	if c.closed || !c.gone || c.release != nil || c.exchange.upload != nil &&

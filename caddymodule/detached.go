@@ -15,8 +15,8 @@ type detachedRequests struct {
 	byToken map[token.ID]int
 }
 
-// take adds one of the token's requests and returns a function that removes it. If the token
-// already has limit requests, take returns nil. A negative limit means no limit.
+// take adds a request to the token's count and returns a function that removes it again. If
+// the count has already reached limit, take returns nil. A negative limit means no limit.
 func (d *detachedRequests) take(id token.ID, limit int) (release func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

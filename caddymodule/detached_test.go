@@ -18,7 +18,7 @@ func TestDetachedRequests(t *testing.T) {
 		t.Error("one token's requests count toward another token's limit")
 	}
 	if d.take(one, -1) == nil {
-		t.Error("take enforced a limit although the limit is -1")
+		t.Error("take enforced a limit although -1 means no limit")
 	}
 	first()
 	if d.take(one, 2) != nil {

@@ -1,7 +1,6 @@
-// Package caddymodule provides Mollygate's Caddy modules and Caddyfile directives. It
-// translates between Caddy's configuration, requests and responses and Mollygate's other
-// packages: gate decides how to handle a request, tokenstore defines tokens, and admin
-// implements the admin API.
+// Package caddymodule provides Mollygate's Caddy modules and Caddyfile directives. It connects
+// Caddy's configuration, requests and responses to Mollygate's other packages: gate decides
+// how to handle a request, tokenstore defines tokens, and admin implements the admin API.
 //
 //	module                         Caddyfile                     file
 //	api_tokens                     { api_tokens { … } }          app.go
@@ -12,10 +11,10 @@
 //
 // Package command provides the command line.
 //
-// # Lifetime of the store
+// # Store lifetime
 //
-// The app inspects the store's file during provisioning and opens the store on start, unless
-// this process already has it open. During a reload, the old and the new configuration share
-// the open store, which is identified by its canonical path. The store closes when the last
-// configuration that uses it is cleaned up.
+// The app inspects the store's file during provisioning and opens the store when it starts,
+// unless this process already has it open. During a reload, the old and the new configuration
+// share the open store, which is identified by its canonical path. The store closes when the
+// last configuration that uses it is cleaned up.
 package caddymodule

@@ -21,7 +21,7 @@ const (
 type FailureLimit struct {
 	// The maximum number of failures in a burst; -1 for no limit.
 	Failures int `json:"failures,omitempty"`
-	// The time that the limit takes to refill completely. It refills at a constant rate.
+	// How long the limit takes to refill completely, at a constant rate.
 	Window caddy.Duration `json:"window,omitempty"`
 }
 

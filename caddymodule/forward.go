@@ -54,7 +54,7 @@ var (
 	errResponseTimeout = errors.New("the backend did not begin its response in time")
 	errTokenEnded      = errors.New("the token is no longer valid")
 	errClientGone      = errors.New(
-		"the client disconnected, and its token already has the maximum of detached_requests")
+		"the client disconnected, and its token has already reached its detached_requests limit")
 )
 
 // canceledError is the cause of a cancellation that isn't the backend's fault. Caddy's proxy
@@ -68,8 +68,7 @@ func (canceledError) Is(target error) bool { return target == context.Canceled }
 // Unwrap returns the underlying error.
 func (e canceledError) Unwrap() error { return e.error }
 
-// forward passes an allowed request to the next handlers, and passes their response to the
-// client.
+// forward passes an allowed request to the next handlers and their response to the client.
 func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
@@ -149,8 +148,8 @@ func (p *exchange) recheck() gate.Refusal {
 }
 
 // copyRequest returns a copy of the request for the next handlers. Changes that they make to
-// the copy don't affect error routes and logs, and the copy lacks everything that the client
-// must not send to the backend.
+// the copy don't affect error routes or logs. The copy omits everything that clients must not
+// send to the backend.
 func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	out := &p.out
 	*out = *r.WithContext(&p.context)
@@ -223,9 +222,10 @@ func (h *BearerAuth) detach(token token.ID) (release func()) {
 func (p *exchange) uploading() bool { return p.upload != nil && !p.upload.complete.Load() }
 
 // callNext calls the handlers after the gate. Caddy's proxy panics if a backend aborts a
-// response. If catchAbort returns true, callNext recovers and returns errBrokenOff. All other
-// panics propagate and end the request as they would without the gate. Otherwise, a response
-// that a handler meant to abort would be sent with status 200.
+// response. If catchAbort returns true, callNext recovers from that panic and returns
+// errBrokenOff. All other panics propagate and end the request as they would without the gate.
+// If callNext recovered from those as well, a response that a handler meant to abort would be
+// sent with status 200.
 func callNext(next caddyhttp.Handler, w http.ResponseWriter, out *http.Request, catchAbort func() bool) (err error) {
 	defer func() {
 		switch cause := recover(); {

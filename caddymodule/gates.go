@@ -20,7 +20,7 @@ import (
 // gates holds a configuration's gates. What "*" allows at one gate depends on the route tables
 // of all gates, but Caddy provisions handlers one by one, in no particular order. Therefore,
 // the first gate to be provisioned reads every gate's routes from the http app's
-// configuration. The value doesn't change after provisioning.
+// configuration. A gates value doesn't change after provisioning.
 type gates struct {
 	mu sync.Mutex
 	// configured lists the gates in the order in which they appear in the http app's
@@ -155,7 +155,7 @@ type gateFinder struct {
 	err   error // from the first invalid gate
 }
 
-// location describes a gate's place in the configuration for operators.
+// location tells operators where in the configuration a gate is.
 type location struct{ host, path string }
 
 func (l location) String() string { return strings.TrimSpace(l.host + " " + l.path) }

@@ -102,7 +102,7 @@ func TestGateOutsideRoutes(t *testing.T) {
 	}
 	app := new(App)
 	if catalog := app.gates.catalog(); catalog.Presets == nil || len(catalog.Scopes) != 0 {
-		t.Errorf("got the catalog %+v without gates, want an empty one", catalog)
+		t.Errorf("got catalog %+v without gates, want an empty one", catalog)
 	}
 	for _, step := range []struct {
 		path string

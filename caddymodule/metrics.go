@@ -27,7 +27,7 @@ var metrics = newCollectors()
 // collectors holds the metrics about requests and flushes.
 type collectors struct {
 	requests *prometheus.CounterVec
-	// outcomes maps outcomes to their counters in requests, to look them up without a lock.
+	// outcomes maps outcomes to their counters in requests, so that lookups need no lock.
 	outcomes map[string]prometheus.Counter
 	passed   prometheus.Counter // the counter for outcomeOK
 	verify   prometheus.Histogram
@@ -88,7 +88,7 @@ func (c *collectors) observeDecision(begun time.Time) {
 }
 
 // register registers the collectors and the store's metrics with a configuration's registry.
-// It is the only code that does this.
+// No other code registers them.
 func (a *App) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
@@ -123,7 +123,7 @@ var (
 		"Repairs of a damaged token store since it was opened.", nil, nil)
 )
 
-// expiringWithin holds the values of expiringDesc's label "within".
+// expiringWithin holds the values of expiringDesc's "within" label.
 var expiringWithin = []struct {
 	name string
 	time time.Duration

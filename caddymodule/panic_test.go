@@ -118,7 +118,7 @@ func TestPanics(t *testing.T) {
 		if status != test.status || whole != test.whole {
 			t.Errorf("%s: got status %d, complete %t; want %d, %t", test.name, status, whole, test.status, test.whole)
 		}
-		c.wait(t, "the log has "+test.name, func() bool { return strings.Contains(c.printed(t), test.logged) })
+		c.wait(t, "the log shows: "+test.name, func() bool { return strings.Contains(c.printed(t), test.logged) })
 		if test.storeToo {
 			if err := os.Remove(armed); err != nil {
 				t.Fatal(err)
@@ -131,7 +131,7 @@ func TestPanics(t *testing.T) {
 		}
 	}
 	if allowed := c.used(t, token); allowed != 8 {
-		t.Errorf("the usage count is %d allowed requests, want 8", allowed)
+		t.Errorf("got a usage count of %d allowed requests, want 8", allowed)
 	}
 }
 
@@ -230,7 +230,7 @@ http://%[2]s {
 			t.Errorf("Caddy exited with %v", err)
 		}
 	})
-	c.wait(t, "Caddy serves", func() bool {
+	c.wait(t, "Caddy serves requests", func() bool {
 		response, err := c.admin.Get("http://caddy/api_tokens/v1/healthz")
 		if err != nil {
 			return false
@@ -282,7 +282,7 @@ func (c *panickingCaddy) used(t *testing.T, token string) (allowed int) {
 }
 
 // get sends a request. It returns the response's status, or 0 if there was no response, and
-// whether the response was complete.
+// reports whether the response was complete.
 func (c *panickingCaddy) get(t *testing.T, path, token string) (status int, whole bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", c.address)

@@ -75,7 +75,7 @@ func countPassThrough(r *http.Request) {
 	new(identity).mark(r)
 }
 
-// forwardUpload streams an upload that has no token. Like any other upload, it is sent in
+// forwardUpload streams an upload without a token. Like any other upload, it is sent in
 // chunks.
 func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, route *gate.Route,
 	next caddyhttp.Handler) error {
@@ -88,8 +88,8 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	}
 	// If the client disconnects, reading the body fails at the end of a chunk. The client's
 	// context cancels the request only after the whole body has been sent to the backend.
-	// net/http reports this before it has written the last few bytes, so allow some time for
-	// them.
+	// net/http reports that the body was sent before it has written the last few bytes, so
+	// allow some time for them.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	out = out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -156,7 +156,7 @@ const statusClientClosed = 499
 
 // cloneRequest returns a copy of the request for the next handlers. The copy keeps the
 // client's credential but has no trailers. Changes that the handlers make to it don't affect
-// error routes and logs.
+// error routes or logs.
 func cloneRequest(ctx context.Context, r *http.Request) *http.Request {
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()

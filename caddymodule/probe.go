@@ -21,7 +21,7 @@ const (
 )
 
 // probe sends the probe that a call needs, using the call's credential, unless the result is
-// cached. trusted indicates that this is the gate's own credential. Responses to other
+// cached. trusted indicates that the credential is the gate's own. Responses to other
 // credentials may be specific to them, so those results are neither cached nor shared. probe
 // returns the reason to refuse the call, if there is one. err is an error from the handlers.
 func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe, trusted bool,
@@ -50,7 +50,7 @@ func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) pr
 	r := call.WithContext(ctx)
 	probe.Apply(r)
 	response := &probeResponse{header: make(http.Header), cancel: cancel}
-	// Even a truncated response can be sufficient.
+	// Even a truncated response can be enough.
 	err := callNext(next, response, withOwnPlaceholders(r), func() bool { return true })
 	switch {
 	case response.status != 0:

@@ -36,8 +36,8 @@ type inflightProbe struct {
 	done   chan struct{} // closed when finished
 	result probeResult
 	// shared reports whether other calls can use the result. They can't if the context of the
-	// call that sent the probe was canceled, because then the result says nothing about the
-	// backend.
+	// call that sent the probe was canceled, because the result would then say nothing about
+	// the backend.
 	shared bool
 }
 
@@ -73,7 +73,7 @@ func (c *probeCache) get(ctx context.Context, target string, now time.Time, send
 	}
 }
 
-// join returns the target's probe in flight, or nil if the result is cached. mine reports
+// join returns the target's in-flight probe, or nil if the result is cached. mine reports
 // whether the caller must send the probe.
 func (c *probeCache) join(target string, now time.Time) (probe *inflightProbe, mine bool) {
 	c.mu.Lock()

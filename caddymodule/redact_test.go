@@ -42,7 +42,7 @@ func TestRedact(t *testing.T) {
 		head + "-N":                        head + "-N",
 		token[:54] + "!":                   head + redacted + "!",
 		"xya" + token[3:]:                  "xya" + head[3:] + redacted,
-		"zzk" + token[3:]:                  "zzk" + token[3:], // a different program's prefix
+		"zzk" + token[3:]:                  "zzk" + token[3:], // another program's prefix
 		"Mmk" + strings.ToLower(token[3:]): "Mmk" + strings.ToLower(head[3:]) + redacted,
 		strings.ToUpper(token):             strings.ToUpper(head) + redacted,
 		"_" + token:                        "_" + head + redacted,

@@ -15,15 +15,15 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// redactHTTPLogs makes the loggers of Caddy's HTTP servers, including the access and error
-// logs, remove tokens from everything they write. Handlers call it when they are provisioned.
+// redactHTTPLogs makes the loggers of Caddy's HTTP servers remove tokens from everything they
+// write, including the access and error logs. Handlers call it when they are provisioned.
 //
 // Both logs print a copy of the request that Caddy makes before any handler runs, so handlers
 // can't remove tokens from it. Caddy even drops some headers, such as X_Api_Key, between
 // making the copy and running the first handler. A separate server, whose access log contains
-// the URL, handles redirects to HTTPS. Handlers can't write equally complete access log
-// entries of their own either. The loggers are in unexported fields that nothing uses before
-// the servers start.
+// the URL, handles redirects to HTTPS. Nor can handlers write access log entries of their own
+// that are just as complete. The loggers are in unexported fields that nothing uses before the
+// servers start.
 func redactHTTPLogs(ctx caddy.Context, r redactor) error {
 	var web *caddyhttp.App
 	for _, module := range ctx.Modules() {

@@ -106,7 +106,7 @@ func clientIP(r *http.Request) netip.Addr {
 // loggedAddress returns the client address for logs, or "-" if there is none.
 func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
 
-// clientIPText returns clientIP as text. For IPv4 addresses, which can only be spelled one
+// clientIPText returns clientIP as text. For IPv4 addresses, which can be written in only one
 // way, it returns Caddy's text unchanged.
 func clientIPText(r *http.Request, address netip.Addr) string {
 	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() &&

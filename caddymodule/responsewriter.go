@@ -15,8 +15,8 @@ import (
 // responseWriter writes the backend's response to the client. It buffers responses that the
 // gate must inspect and streams all others.
 //
-// Any goroutine may call timeOut, stop, abort, stopReading and headerSent. All other methods
-// are reserved for the goroutine that serves the request.
+// Any goroutine may call timeOut, stop, abort, stopReading and headerSent. Only the goroutine
+// that serves the request may call the other methods.
 type responseWriter struct {
 	http.ResponseWriter
 	request  *http.Request // as the client sent it
@@ -29,7 +29,7 @@ type responseWriter struct {
 	outcome atomic.Pointer[gate.Refusal]
 
 	// status is a buffered response's status, or 0 if no response is buffered. body is the
-	// response body, and tooLong is set if it is too long to inspect.
+	// response body, and tooLong is set if the body is too long to inspect.
 	status  int
 	body    bodyBuffer
 	tooLong bool
@@ -70,9 +70,9 @@ func (rw *responseWriter) timeOut() {
 	rw.stop(&refusal, errResponseTimeout)
 }
 
-// Header returns the response headers. If a proxy calls it after sending the request, a
-// response has arrived and the credential is no longer needed. Header then removes the
-// credential from the request, because handlers such as templates could reveal it.
+// Header returns the response headers. If a proxy calls Header after sending the request, a
+// response has arrived and the credential is no longer needed. In that case, Header removes
+// the credential from the request, because handlers such as templates could reveal it.
 func (rw *responseWriter) Header() http.Header {
 	if rw.exchange.auth.attempt.Load() != noAttempt {
 		delete(rw.exchange.out.Header, "Authorization")
@@ -117,11 +117,11 @@ func (rw *responseWriter) abort() {
 	time.AfterFunc(cutOffAgain, rw.cutOff)
 }
 
-// cutOffAgain is the delay before a deadline is set again. It is well below one second, the
-// time within which a response must end.
+// cutOffAgain is the delay before a deadline is set again. It is well below the one second
+// within which a response must end.
 const cutOffAgain = 200 * time.Millisecond
 
-// cutOff ends the response even if the client doesn't read it. It may run concurrently with
+// cutOff ends the response even if the client isn't reading it. It may run concurrently with
 // the handler. The net/http writers allow this, but Caddy's wrappers don't, so cutOff bypasses
 // the wrappers.
 func (rw *responseWriter) cutOff() {

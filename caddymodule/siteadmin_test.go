@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// preparedRequest returns a request in the form in which Caddy passes it to handlers.
+// preparedRequest returns a request as Caddy passes it to handlers.
 func preparedRequest(ctx context.Context, target string) *http.Request {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), new(caddyhttp.Server))

@@ -14,7 +14,8 @@ import (
 
 // spool stores an upload on disk until it is complete. Its file is deleted immediately after
 // creation, so that nothing remains even after a crash. On systems that can't delete open
-// files, close deletes it, or, after a crash, the gate's next start does.
+// files, close deletes the file instead. After a crash, the gate deletes it the next time it
+// starts.
 type spool struct {
 	file *os.File
 	dir  string

@@ -14,8 +14,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// StoreModule is implemented by modules in the namespace api_tokens.stores, which store
-// tokens.
+// StoreModule is implemented by the modules that store tokens. They are in the
+// api_tokens.stores namespace.
 type StoreModule interface {
 	// Key returns an identifier for the store. It is unique within this process and doesn't
 	// depend on how the store's path is spelled.

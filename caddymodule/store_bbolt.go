@@ -45,14 +45,14 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 func (s *BoltStore) Provision(ctx caddy.Context) error {
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
-		return fmt.Errorf("a placeholder in the token store's path, %s, has no value; "+
+		return fmt.Errorf("a placeholder in the token store path %s has no value; "+
 			"write {env.NAME} with a variable that is set, or write the path itself", gate.ConfigWord(s.Path))
 	}
 	if path == "" {
 		path = DefaultStorePath()
 	}
 	if s.path, err = canonicalPath(path); err != nil {
-		err = fmt.Errorf("the token store's path, %s: %w", gate.ConfigWord(path), err)
+		err = fmt.Errorf("token store path %s: %w", gate.ConfigWord(path), err)
 		if errors.Is(err, fs.ErrPermission) {
 			err = fmt.Errorf("%w: give the user that Caddy runs as access to the directory", err)
 		}

@@ -18,7 +18,7 @@ import (
 
 func init() { registerHandler("streaming", streamingHandler) }
 
-// streaming receives nil when a response has begun, then the reason why it ended.
+// streaming receives nil when a response has begun, and then the reason it ended.
 var streaming = make(chan error)
 
 // streamingHandler begins a response without a length and waits until the request is canceled.
@@ -78,8 +78,8 @@ func TestStreamedResponseEndsWithToken(t *testing.T) {
 	}
 }
 
-// TestEventQueueNeverBlocks checks that a full queue drops and counts events and doesn't
-// block.
+// TestEventQueueNeverBlocks checks that a full queue drops and counts new events instead of
+// blocking.
 func TestEventQueueNeverBlocks(t *testing.T) {
 	t.Parallel()
 	q := &eventQueue{waiting: make(chan tokenstore.Event, 1)}

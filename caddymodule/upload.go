@@ -28,14 +28,14 @@ type upload struct {
 
 // How long an upload may take to reach the end of a chunk or of the body after its
 // authorization has ended. The gate reads no more of the body during this time. A form that is
-// cut off within a chunk may do harm, so forms get more time.
+// cut off within a chunk may cause harm, so forms have more time.
 const (
 	uploadGrace = 500 * time.Millisecond
 	formGrace   = 30 * time.Second
 )
 
 // streams reports whether the request's body is streamed. A missing form is treated as a
-// malformed form.
+// malformed one.
 func streams(route *gate.Route, r *http.Request) bool {
 	return route.Upload && (hasBody(r) || route.AdaptUpload != nil)
 }
@@ -138,7 +138,7 @@ func (u *upload) fail(err error) error {
 // upload, end refuses it. Otherwise, the next read from the body fails, so that the upload
 // stops at the end of a chunk: a backend may mistake a truncated chunk for the end of the
 // body, and a partial upload for a complete one. If the proxy is in the middle of a chunk, it
-// gets some time to finish the chunk. If the spool already holds the whole upload, the upload
+// has some time to finish the chunk. If the spool already holds the whole upload, the upload
 // may finish.
 func (u *upload) end() {
 	begun := u.begun.Load()

@@ -14,14 +14,14 @@ import (
 )
 
 // verifiedResponse writes a response whose format is known and ensures that the client can
-// detect a truncated response, because the backend may end a truncated download like a
-// complete one. It doesn't send the header before the first byte of the body, so that an empty
-// response can be replaced. Only the goroutine that serves the request may use it.
+// detect a truncated response, because the backend may end a truncated download in the same
+// way as a complete one. It doesn't send the header before the first byte of the body, so that
+// an empty response can be replaced. Only the goroutine that serves the request may use it.
 type verifiedResponse struct {
 	http.ResponseWriter
 	form          gate.ResponseForm
 	pendingStatus int   // sent with the first byte; 0 if no header is pending
-	headerSent    bool  // a response of this form has begun
+	headerSent    bool  // a response in this format has begun
 	length        int64 // bytes sent by the backend
 	// zlib, if compression was requested, compresses the response. It writes to buffer,
 	// because it produces only a few bytes at a time.
@@ -53,8 +53,8 @@ func (v *verifiedResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 	panic(http.ErrAbortHandler)
 }
 
-// reset resets the connection if the client, such as a proxy in front, uses HTTP/1.0. These
-// clients would mistake the end of the connection for the end of the response.
+// reset resets the connection if the client, such as a proxy in front, uses HTTP/1.0.
+// Otherwise, the client would mistake the end of the connection for the end of the response.
 func (v *verifiedResponse) reset(r *http.Request) {
 	if r.ProtoAtLeast(1, 1) {
 		return

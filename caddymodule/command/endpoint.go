@@ -20,7 +20,7 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// responseTimeout is longer than the time that the server waits for its store to open.
+	// responseTimeout is longer than the server waits for its store to open.
 	responseTimeout = 30 * time.Second
 )
 
@@ -203,7 +203,7 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 }
 
 // endpoint sends all requests to one admin endpoint, regardless of their URL. It adds the
-// Origin header, which Caddy requires if it enforces origins.
+// Origin header, which Caddy requires if its origin check is enabled.
 type endpoint struct {
 	transport http.RoundTripper
 	origin    string

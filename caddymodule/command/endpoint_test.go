@@ -269,7 +269,7 @@ func TestCommandRefusesAnEndpointElsewhere(t *testing.T) {
 }
 
 // TestCommandFindsAnAdjacentCaddyfile checks that commands use an endpoint on this machine no
-// matter how its address is spelled, and that errors don't contain values from the
+// matter how its address is written, and that errors don't contain values from the
 // environment.
 func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 	t.Parallel()
@@ -326,7 +326,7 @@ func TestCommandFindsAnAdjacentCaddyfile(t *testing.T) {
 			t.Errorf("%q: got unexpected outcome %+v", args, got)
 		}
 	}
-	// So does setting CADDY_ADMIN, if the Caddyfile contains no address.
+	// Setting CADDY_ADMIN shows the same, if the Caddyfile contains no address.
 	write("Caddyfile", ":80\n")
 	if got := runProcess(t, dir, []string{"CADDY_ADMIN=name.invalid:2019"}, secret,
 		"lookup"); got.code != exitUnreachable || !strings.Contains(got.err, "name.invalid") {

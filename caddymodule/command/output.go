@@ -103,7 +103,7 @@ func marshal(object any) (json.RawMessage, error) {
 	return bytes.TrimRight(b.Bytes(), "\n"), err
 }
 
-// someOf returns the first few scopes and how many more there are.
+// someOf returns the first few scopes and the number of remaining ones.
 func someOf(scopes []string) string {
 	const most = 3
 	if len(scopes) <= most {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// never is what ago and relative return for a zero time.
+// never is the text that ago and relative return for a zero time.
 const never = "never"
 
 // Units in seconds, as in Mollymawk. A month has 28 days, but durations under 30 days are
@@ -23,7 +23,7 @@ const (
 
 // ago returns how long before now t was, in Mollymawk's format: "12 s ago", "3 m ago", "5 h
 // ago", "3 d ago", "2 w ago", "4 mo ago" or "1 y ago". It returns "never" for a zero t. If t
-// is after now, because another clock is ahead, ago treats it as now.
+// is after now, because another clock is ahead, ago treats t as now.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return never

@@ -114,14 +114,14 @@ func (i *invocation) findingWriter(form string) rowWriter {
 type scanner struct {
 	*invocation
 	prefixes token.Prefixes
-	// api is nil if scan doesn't look up tokens on the server. If an error is the reason,
-	// lookupErr holds it.
+	// api is nil if scan doesn't look up tokens on the server. If that is because of an error,
+	// lookupErr holds the error.
 	api       *endpointClient
 	lookupErr error
 	out       rowWriter
 	found     int
-	// unread is the number of files that were not read completely. missing is the number of
-	// paths that don't exist.
+	// unread is the number of files that were not read in full. missing is the number of paths
+	// that don't exist.
 	unread, missing int
 	// roots holds the arguments' real paths.
 	roots []string

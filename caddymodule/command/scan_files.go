@@ -47,7 +47,7 @@ func (s *scanner) named(name string) error {
 }
 
 // directory searches everything below a directory. It doesn't open irregular files, because
-// opening a FIFO may block, and a device may never reach its end.
+// opening a FIFO may block and reading a device may never end.
 func (s *scanner) directory(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *scanner) file(name string) error {
 	return s.read(name, file)
 }
 
-// notRead reports a file that was not read completely.
+// notRead reports a file that was not read in full.
 func (s *scanner) notRead(err error) {
 	s.unread++
 	s.message("%s", printable("not read: "+err.Error()))

@@ -29,9 +29,9 @@ func pipe(t *testing.T, path, text string) {
 	}()
 }
 
-// TestCommandScanSpecialFiles checks that scan reads a FIFO in the arguments to its end. A
-// FIFO below a directory could block, so scan only reports it, like any other irregular file
-// there.
+// TestCommandScanSpecialFiles checks that scan reads a FIFO to its end if it is named in the
+// arguments. A FIFO below a directory could block, so scan only reports it, like any other
+// irregular file there.
 func TestCommandScanSpecialFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

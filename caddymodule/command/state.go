@@ -102,7 +102,7 @@ func (i *invocation) each(ids []string, do func(id string) error) error {
 		case exitNotFound, exitConflict:
 			failed = append(failed, fmt.Errorf("%s: %w", id, err))
 		default:
-			// All further tokens would fail for the same reason.
+			// All remaining tokens would fail for the same reason.
 			return errors.Join(append(failed, fmt.Errorf("%s: %w", id, err))...)
 		}
 	}

@@ -16,7 +16,7 @@ const tableHead = 200
 // column describes a table column.
 type column struct {
 	name string
-	// least is the minimum width to which the column may shrink so that the table fits the
+	// least is the minimum width to which the column may shrink to make the table fit the
 	// terminal. If least is 0, the column never shrinks.
 	least int
 	// right makes the column right-aligned.
@@ -75,7 +75,7 @@ func (t *table) flush() error {
 const gap = "  "
 
 // fit computes the column widths. Each column starts as wide as its widest cell. If the table
-// is too wide, fit shrinks the columns that may shrink, the widest first.
+// is too wide, fit shrinks the columns that may shrink, starting with the widest.
 func (t *table) fit() []int {
 	widths := make([]int, len(t.columns))
 	total := len(gap) * (len(t.columns) - 1)

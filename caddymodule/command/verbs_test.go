@@ -113,8 +113,8 @@ func TestCommandList(t *testing.T) {
 	}
 }
 
-// squeeze replaces each run of spaces with a single space, because tests don't depend on
-// column widths.
+// squeeze replaces each run of spaces with a single space, because the tests shouldn't depend
+// on column widths.
 func squeeze(s string) string {
 	for strings.Contains(s, "  ") {
 		s = strings.ReplaceAll(s, "  ", " ")
