@@ -90,7 +90,7 @@ func TestReadResponse(t *testing.T) {
 				strings.NewReader(response + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"))}
 		for _, want := range []int{200, 401} {
 			if status, err := c.readResponse(); err != nil || status != want {
-				t.Errorf("%s: status %d, %v", name, status, err)
+				t.Errorf("%s: got status %d, err %v", name, status, err)
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func TestLoadChecksStatus(t *testing.T) {
 		v, err := l.run(20 * time.Millisecond)
 		l.close()
 		if (err != nil) != good || !good && (v.requests == 0 || v.quantile(0.5) <= 0) {
-			t.Errorf("good %v: %d requests, %v", good, v.requests, err)
+			t.Errorf("good %v: got %d requests, err %v", good, v.requests, err)
 		}
 	}
 }

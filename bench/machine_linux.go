@@ -33,7 +33,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// pinSelf pins this process to the load's CPU.
+// pinSelf pins this process to the CPU reserved for the load.
 func pinSelf() error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("bench needs two CPUs: one for the load, one for the servers")
@@ -55,8 +55,8 @@ func pinSelf() error {
 	return nil
 }
 
-// startPinned starts a process pinned to the servers' CPU. All its threads inherit the
-// affinity.
+// startPinned starts a process pinned to the CPU reserved for servers. All its threads inherit
+// the affinity.
 func startPinned(command *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -1,6 +1,6 @@
-// Command bench measures the gate's end-to-end cost, using the shipped code. It compares Caddy
-// with and without the gate, as well as alternatives that operators put in front of a backend.
-// See docs/performance.md for the method and how to read the tables.
+// Command bench measures the end-to-end cost of the gate as shipped. It compares Caddy with
+// and without the gate, and also measures alternatives that operators put in front of a
+// backend. See docs/performance.md for the method and how to read the tables.
 //
 //	go run -C bench .                      # everything; takes about half an hour
 //	go run -C bench . -slices 5            # quick, but too short for a verdict

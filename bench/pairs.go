@@ -27,7 +27,7 @@ type Pair struct {
 	Ratio Spread `json:"cpu_ratio"`
 	// Ratios contains each slice's ratio of CPU time per request, subject to baseline.
 	Ratios []float64 `json:"cpu_ratios"`
-	// Rate is the spread of the ratios of completed requests.
+	// Rate is the spread of the ratios of requests completed, subject to baseline.
 	Rate Spread `json:"rate_ratio"`
 	// Latencies of the baseline and the subject, in microseconds. Each is the median of all
 	// slices.
@@ -121,7 +121,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	return pairs, nil
 }
 
-// choose returns the rows whose names start with the prefix, and the controls of their groups.
+// choose returns the rows whose names start with the prefix, and their groups' controls.
 func choose(all []row, prefix string) []row {
 	var chosen []row
 	groups := make(map[string]bool)

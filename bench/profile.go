@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// profileSeconds is how long a profile runs, in seconds.
+// profileSeconds is a profile's duration in seconds.
 const profileSeconds = 5
 
 // profile writes a CPU profile of the row's Caddy while it is the only server under load.

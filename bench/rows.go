@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// row describes a server to measure. The baseline is a Caddy that does the same without the
-// row's check.
+// row describes a server to measure. The baseline is a Caddy that serves the same responses
+// without the row's check.
 type row struct {
 	name string
 	// proxied is set if the response comes from a backend, not from the server itself.
@@ -31,7 +31,7 @@ type row struct {
 	invalid bool
 	// churn changes tokens during the measurement.
 	churn bool
-	// check returns the directive to measure. It is nil if there is no directive.
+	// check returns the directive to measure. If there is no directive, check is nil.
 	check func(b *builder) (string, error)
 	// authorization is sent instead of a bearer token, unless it is empty.
 	authorization string

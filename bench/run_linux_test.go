@@ -36,24 +36,24 @@ func TestRun(t *testing.T) {
 		}
 		for _, pair := range report.Pairs {
 			if !(pair.Base > 0 && pair.Cost > 0 && pair.Ratio.Median > 0 && pair.CostP99 >= pair.CostP50) {
-				t.Errorf("implausible figures %+v", pair)
+				t.Errorf("got implausible figures %+v", pair)
 			}
 		}
 		for _, verdict := range report.Verdicts {
 			if strings.Contains(verdict.Goal, "respond") && !strings.HasPrefix(verdict.Verdict, noVerdict) {
-				t.Errorf("a verdict from a single slice: %+v", verdict)
+				t.Errorf("got a verdict from a single slice: %+v", verdict)
 			}
 		}
 		if o.scale {
 			large := report.Scale[len(report.Scale)-1]
 			if len(report.Scale) != 2 || large.Tokens != o.tokens || large.Start <= 0 || large.ActiveMemory <= 0 ||
 				large.CreatesPerSecond <= 0 || large.RevokeFlushP99 <= 0 {
-				t.Errorf("scale %+v", report.Scale)
+				t.Errorf("got scale results %+v", report.Scale)
 			}
 		}
 		if table, err := os.ReadFile(o.markdown); err != nil ||
 			!strings.Contains(string(table), "| "+report.Pairs[1].Name+" |") {
-			t.Errorf("Markdown without row %s: %v\n%s", report.Pairs[1].Name, err, table)
+			t.Errorf("row %s is missing from the Markdown: err %v\n%s", report.Pairs[1].Name, err, table)
 		}
 	}
 }

@@ -165,7 +165,7 @@ http://%s {
 	return took, resident, err
 }
 
-// responds reports whether Caddy decides on a token that it must look up in the store.
+// responds reports whether Caddy answers a request whose token it must look up in the store.
 func responds(ctx context.Context, address string) bool {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *server) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// start starts another of the server's processes, pinned to the servers' CPU.
+// start starts another server process, pinned to the CPU reserved for servers.
 func (s *server) start(command *exec.Cmd) error {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -41,9 +41,9 @@ func draft(n int64) token.Draft {
 // commits.
 const creators = 20_000
 
-// compact rewrites the store. When a store is filled in a few large steps, half of its pages
-// are free, and each commit writes the list of free pages. A store that grew one token at a
-// time has few free pages.
+// compact rewrites the store without free pages. When a store is filled in a few large steps,
+// half of its pages are free, and each commit writes the list of free pages. A store that grew
+// one token at a time has few free pages.
 func compact(path string) (err error) {
 	from, err := bbolt.Open(path, 0o600, nil)
 	if err != nil {
@@ -135,7 +135,7 @@ func unknownTokens(dir string) ([]string, error) {
 	return secrets, errors.Join(err, os.Remove(path))
 }
 
-// limited gives a token limits that are too high for any request to reach.
+// limited gives a token limits too high for any request to reach.
 func limited(d *token.Draft) {
 	d.RateLimit = &token.RateLimit{Requests: 1e9, Window: time.Second}
 	d.Quota = &token.Quota{Requests: 1e15 - 1, Period: token.PeriodMonth}

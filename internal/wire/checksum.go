@@ -28,7 +28,8 @@ func VerifyChecksum(kind byte, key, record []byte) ([]byte, error) {
 }
 
 func checksum(kind byte, key, fields []byte) uint32 {
-	// crc32.Update would need a slice of these two bytes, which would escape to the heap.
+	// crc32.Update would need these two bytes as a slice, and the slice would escape to the
+	// heap.
 	sum := ^uint32(0)
 	for _, b := range [...]byte{kind, byte(len(key))} {
 		sum = castagnoli[byte(sum)^b] ^ sum>>8

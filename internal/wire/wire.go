@@ -77,8 +77,8 @@ func AppendMap(b []byte, number protowire.Number, m map[string]string) []byte {
 	return b
 }
 
-// ValidText replaces invalid UTF-8 in s. The record can then be decoded even if a client sends
-// an invalid name.
+// ValidText replaces invalid UTF-8 in s, so the record can be decoded even if a client sent an
+// invalid name.
 func ValidText(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
 
 // Each calls yield for every field in b, in order, and stops at the first error. If borrowed
@@ -137,7 +137,7 @@ func (f Field) text(b []byte) string {
 // once reports whether the field has the given type and is the first with its number.
 func (f Field) once(wireType protowire.Type) bool { return f.wireType == wireType && !f.repeated }
 
-// SetUint sets *v to the field's number.
+// SetUint sets *v to the field's numeric value.
 func (f Field) SetUint(v *uint64) error {
 	if !f.once(protowire.VarintType) {
 		return ErrField
@@ -146,7 +146,7 @@ func (f Field) SetUint(v *uint64) error {
 	return nil
 }
 
-// SetPositive sets *v to the field's number, which must be between 1 and most.
+// SetPositive sets *v to the field's numeric value, which must be between 1 and most.
 func (f Field) SetPositive(v *int64, most int64) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(most) {
 		return ErrField
@@ -155,7 +155,7 @@ func (f Field) SetPositive(v *int64, most int64) error {
 	return nil
 }
 
-// SetEnum sets *v to the field's number, which must be between 1 and last.
+// SetEnum sets *v to the field's numeric value, which must be between 1 and last.
 func SetEnum[T ~uint8](f Field, v *T, last T) error {
 	if !f.once(protowire.VarintType) || f.number == 0 || f.number > uint64(last) {
 		return ErrField
@@ -193,7 +193,7 @@ func (f Field) SetString(s *string) error {
 	return nil
 }
 
-// AddString appends a repeated field's string to *s. The string must be non-empty, valid
+// AddString appends a repeated field's string to *s. The string must be non-empty and valid
 // UTF-8.
 func (f Field) AddString(s *[]string) error {
 	if f.wireType != protowire.BytesType || len(f.bytes) == 0 || !utf8.Valid(f.bytes) {
@@ -203,7 +203,7 @@ func (f Field) AddString(s *[]string) error {
 	return nil
 }
 
-// SetFixed copies the field's bytes into to. Both must have the same length.
+// SetFixed copies the field's bytes into to, which must have the same length.
 func (f Field) SetFixed(to []byte) error {
 	if !f.once(protowire.BytesType) || len(f.bytes) != len(to) {
 		return ErrField

@@ -18,7 +18,7 @@ import (
 // Reading a truncated part causes a memory fault, and damage makes bbolt panic; the functions
 // below turn both into errors. If bbolt panics while it begins or ends a transaction, it
 // leaves a lock held, and the next call would deadlock. The functions therefore check the
-// file's size first, and never call bbolt again once that has happened.
+// file's size first, and once bbolt has left a lock held, they never call it again.
 
 // errDamage is wrapped by the errors of calls that find damage.
 var errDamage = errors.New("the file is damaged")

@@ -35,7 +35,7 @@ type agedStore struct {
 	Images int
 	// Older is the model of a backup taken before many of the changes.
 	Older *backendtest.Model
-	// Killed is the model at the time when the last image and the journal were copied.
+	// Killed is the model at the time the last image and the journal were copied.
 	Killed *backendtest.Model
 }
 

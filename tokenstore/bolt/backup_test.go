@@ -35,7 +35,7 @@ func saveBackup(t testing.TB, s *tokenstore.Store) string {
 }
 
 // TestBackupUnderLoad verifies that a backup taken while tokens are created, changed and used
-// is sound and usable, and contains all earlier changes.
+// is sound and usable, and contains all changes made before it was taken.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -89,8 +89,8 @@ func TestBackupUnderLoad(t *testing.T) {
 }
 
 // TestBackupReadSlowly verifies that a slow reader of a backup doesn't make the store's file
-// grow with every change, as an open transaction would. An open transaction would also block
-// closing the store.
+// grow with every change, as an open transaction would. An open transaction would also keep
+// the store from closing.
 func TestBackupReadSlowly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// flipTarget is a store to flip bits in, with the correct state of its tokens.
+// flipTarget is a store to flip bits in, together with its tokens' correct state.
 type flipTarget struct {
 	raw      []byte
 	pageSize int64
@@ -164,7 +164,7 @@ func removeKept(t testing.TB, path string) {
 	}
 }
 
-// withoutJournal is a backend without a journal, which opens faster.
+// withoutJournal is a backend that has no journal and therefore opens faster.
 type withoutJournal struct{ *Backend }
 
 func (withoutJournal) JournalPath() string { return "" }

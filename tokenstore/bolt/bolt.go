@@ -25,7 +25,7 @@
 //
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The token and tokenstore
 // packages define the formats and checksums of the records (see EncodeToken, for example).
-// bbolt itself detects hardly any damage to data pages.
+// bbolt itself detects almost no damage to data pages.
 //
 // The digests bucket has an entry for each token's current digest and, if there is one, its
 // previous digest. The entry's checksum ties the two buckets together: a flipped bit in a page
@@ -35,11 +35,11 @@
 //
 // # Durability
 //
-// A change is on disk (fdatasync) when [Backend.Apply] returns. Changes that arrive during a
-// write share the next transaction. Usage is written in separate transactions, together with
-// the state that records which counted requests it includes. Counts not yet written to the
-// store survive a killed process in the usage journal, whose file name is the store's name
-// plus ".journal" (see package journal).
+// A change is on disk (fdatasync) by the time [Backend.Apply] returns. Changes that arrive
+// during a write share the next transaction. Usage is written in separate transactions,
+// together with the state that records which counted requests it includes. Counts not yet
+// written to the store survive a killed process in the usage journal, whose file name is the
+// store's name plus ".journal" (see package journal).
 //
 // # Faults
 //
@@ -47,10 +47,10 @@
 // file (package boltfile), and never writes to an unverified file. If it finds damage, it
 // copies all valid records into a new file, which replaces the damaged one, and keeps the
 // damaged file next to it (rebuild.go). A token that can't be read is copied as a damaged
-// token, so its secret stays known.
+// token, so its secret is still recognized.
 //
 // A call that finds damage in an open store also triggers a rebuild. The backend stops writing
-// to a file that was truncated, moved, replaced or overwritten while in use.
+// to a file that is truncated, moved, replaced or overwritten while in use.
 package bolt
 
 import (
@@ -93,10 +93,10 @@ type Backend struct {
 	background background
 }
 
-// Open opens and locks the file at path. It creates a missing file and rebuilds a damaged one.
-// It returns an error and leaves the file unchanged if the file is empty, belongs to another
-// program or lacks a valid meta page. If another process has the file open, Open waits a few
-// seconds and then returns a [*LockedError].
+// Open opens and locks the file at path. If the file is missing, Open creates it; if it is
+// damaged, Open rebuilds it. Open returns an error and leaves the file unchanged if the file
+// is empty, belongs to another program or lacks a valid meta page. If another process has the
+// file open, Open waits a few seconds and then returns a [*LockedError].
 func Open(path string) (*Backend, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -150,7 +150,7 @@ func mustChange(t testing.TB, b *Backend, id token.ID, edit func(*token.Token)) 
 	}
 }
 
-// files returns the entries of a directory by name, including their modes and contents.
+// files returns a directory's entries by name, with their modes and contents.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -288,7 +288,7 @@ func TestReopenNeverCreates(t *testing.T) {
 	}
 	check(t, os.WriteFile(path, nil, 0o600))
 	if err := b.open(); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("opening an empty file: got err %v, want an error that the file is empty", err)
+		t.Errorf("opening an empty file: got err %v, want an error saying that the file is empty", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 0 {
 		t.Errorf("the file has %d bytes, err %v; want it unchanged", info.Size(), err)

@@ -71,7 +71,8 @@ func (b *Backend) Apply(id token.ID, now time.Time, change tokenstore.ChangeFunc
 }
 
 // commit applies a batch in one transaction. A refused change doesn't affect the others. A
-// refusal depends on what the transaction read, so if the transaction fails, all changes fail.
+// refusal may depend on data that doesn't reach the disk if the transaction fails, so in that
+// case all changes fail, even refused ones.
 func (b *Backend) commit(batch []*pending) {
 	err := b.update(func(tx *bbolt.Tx) error {
 		newest := time.Time{}

@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// create creates a new store. The file appears at path only when it is complete and on disk:
+// create creates a new store. The file appears at path only once it is complete and on disk:
 // bbolt would treat an incomplete file as damaged, and an empty one as a new database
 // (etcd#16596).
 func create(path string) error {

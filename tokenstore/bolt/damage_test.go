@@ -122,8 +122,8 @@ func (d *damageTable) String() string {
 // process must not crash.
 //
 // The table shows the number of cases, with the number of tokens in parentheses. The 401
-// column and the columns with headings in capitals must be empty. To run many cases, with
-// TMPDIR set to a directory in memory:
+// column and the columns with headings in capitals must be empty. To run many cases, set
+// TMPDIR to a directory in memory and run:
 //
 //	go test ./tokenstore/bolt -run TestDamage -faults 10000 -timeout 2h -v
 //
@@ -178,7 +178,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// runChildren runs all cases in child processes. If a child dies, it starts another child with
+// runChildren runs all cases in child processes. If a child dies, another child continues with
 // the next case.
 func runChildren(t *testing.T, spec damageSpec, table *damageTable) {
 	for spec.First < spec.Last {

@@ -39,7 +39,7 @@ func (s *damageSpec) kinds() []damageKind {
 	return slices.DeleteFunc(slices.Clone(damageKinds), func(k damageKind) bool { return k.name != s.Kind })
 }
 
-// Outcomes of a case in addition to the kinds of violations.
+// Possible outcomes of a case, in addition to the kinds of violations.
 const (
 	refusedFirst  = "refused at first open"
 	refusedUsable = "refused with a usable meta page"

@@ -14,7 +14,7 @@ type damageKind struct {
 	do func(*damageTarget)
 	// open is set if the file is damaged while a store has it open.
 	open bool
-	// older is set if the file is replaced by an older version that lacks the later changes.
+	// older is set if the file is replaced by an older version without the later changes.
 	older bool
 }
 

@@ -18,8 +18,8 @@ type failedCall struct {
 	calls, err string
 	// later is set if all later calls of the same kind also fail.
 	later bool
-	// own is set if only calls for the store's file or journal fail, but not calls made by the
-	// Go runtime.
+	// own is set if calls fail only for the store's file or journal, so calls made by the Go
+	// runtime succeed.
 	own bool
 	// fresh is set if the store doesn't exist yet.
 	fresh bool
@@ -63,7 +63,7 @@ func (f failedCall) String() string {
 // not crash.
 //
 // strace counts calls per thread, so several calls may fail in a run; the log shows how many
-// different calls failed in all runs together. To test all calls:
+// different calls failed across all runs. To test all calls:
 //
 //	go test ./tokenstore/bolt -run TestFailedCalls -fail-runs 0 -timeout 1h -v
 func TestFailedCalls(t *testing.T) {

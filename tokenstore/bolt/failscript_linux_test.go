@@ -142,8 +142,8 @@ func backUp(s *tokenstore.Store) []backendtest.Violation {
 	return nil
 }
 
-// newFailSpec creates a store for runFailScript, in a file with so little free space that it
-// must soon grow.
+// newFailSpec creates a store for runFailScript, in a file with so little free space that the
+// file soon has to grow.
 func newFailSpec(path string) (spec failSpec, err error) {
 	s, err := openModelStore(path, testTime)
 	if err != nil {

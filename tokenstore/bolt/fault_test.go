@@ -34,8 +34,8 @@ func within(t *testing.T, what string, f func() error) error {
 // tokens in memory stay valid, and that all other calls fail without writing to the file.
 func TestTruncatedWhileOpen(t *testing.T) {
 	t.Parallel()
-	// surprise means that the file is truncated after its size was checked, so bbolt accesses
-	// pages past the end of the file.
+	// surprise means that the file is truncated after its size has been checked, so bbolt
+	// accesses pages past the end of the file.
 	for _, surprise := range []bool{false, true} {
 		for _, size := range []int64{0, 1, 100, 4096, 8192, 8193, 12288, 65536, -1} {
 			t.Run(fmt.Sprintf("to %d, surprise %v", size, surprise), func(t *testing.T) {
@@ -178,8 +178,8 @@ func TestConcurrentFaults(t *testing.T) {
 	check(t, within(t, "Close", b.Close))
 }
 
-// TestReplacedWhileOpen verifies that changes fail after the file was moved away, because they
-// would be lost.
+// TestReplacedWhileOpen verifies that changes fail once the file has been moved away, because
+// they would otherwise be lost.
 func TestReplacedWhileOpen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -33,7 +33,7 @@ type handle struct {
 	size atomic.Int64
 	// transaction is the number of the last committed transaction.
 	transaction atomic.Uint64
-	// stuck is set when bbolt holds one of its own locks permanently.
+	// stuck is set once bbolt can no longer release one of its own locks.
 	stuck atomic.Bool
 	// replaced is the error for a file whose content was replaced while in use.
 	replaced atomic.Pointer[error]
@@ -85,8 +85,8 @@ func boltOptions() *bbolt.Options {
 	}
 }
 
-// A full file doubles in size, within these limits. bbolt does the same if its mapping isn't
-// larger than the file.
+// When a file is full, it doubles in size, within these limits. bbolt does the same if its
+// mapping isn't larger than the file.
 const (
 	minAlloc = 256 << 10
 	maxAlloc = 16 << 20

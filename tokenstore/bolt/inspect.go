@@ -43,7 +43,7 @@ func openInspected(path string) (*os.File, error) {
 }
 
 // inspectContent returns an error if the file isn't a token store that can be opened. Another
-// process may be writing to it.
+// process may be writing to the file.
 func inspectContent(file *os.File) error {
 	content, err := boltfile.ReadShared(file)
 	if err != nil {

@@ -88,7 +88,7 @@ func TestKill(t *testing.T) {
 }
 
 // round runs a child, kills it after the given number of lines, and returns the total number
-// of lines that it printed.
+// of lines that the child printed.
 func (spec *killSpec) round(t *testing.T, left int) (lines int) {
 	t.Helper()
 	c := startChild(t, killEnvironment, spec)
@@ -110,8 +110,8 @@ func (spec *killSpec) round(t *testing.T, left int) (lines int) {
 	return lines
 }
 
-// check checks the store that the killed process left. If onCopy is set, it checks a copy, so
-// the next process also starts with the state after the kill.
+// check checks the store that the killed process left behind. If onCopy is set, it checks a
+// copy, so the next process also starts with the state after the kill.
 func (spec *killSpec) check(t *testing.T, onCopy bool) {
 	t.Helper()
 	path := spec.Path

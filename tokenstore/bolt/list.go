@@ -46,7 +46,7 @@ func (b *Backend) List(order tokenstore.Order, after *tokenstore.Position, desce
 	})
 }
 
-// damagedAt returns a damaged token with the time from its key in the sort order.
+// damagedAt returns a damaged token whose time is taken from its key in the given sort order.
 func damagedAt(order tokenstore.Order, key []byte) *token.Token {
 	tok := &token.Token{ID: token.ID(key[orderTimeLength:]), Damaged: true}
 	switch at := keyTime(key); {

@@ -35,8 +35,8 @@ func startHolder(t *testing.T, path string) (holder *exec.Cmd, end func()) {
 }
 
 // TestLocked verifies that opening a store that another process has open fails within seconds,
-// with an error that names the process, and succeeds immediately after that process ends or is
-// killed.
+// with an error that names the process, and succeeds immediately after that process exits or
+// is killed.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	for name, killed := range map[string]bool{"exit": false, "kill": true} {

@@ -89,7 +89,8 @@ func migrateCounters(b *Backend) error {
 	return os.Remove(b.path + countersSuffix)
 }
 
-// readCounter decodes a slot. ok is false if the slot is unused, damaged or completely saved.
+// readCounter decodes a slot. ok is false if the slot is unused, is damaged or has no unsaved
+// counts.
 func readCounter(slot []byte) (c counter, ok bool) {
 	copy(c.id[:], slot)
 	if binary.NativeEndian.Uint32(slot[12:]) != ^crc32.ChecksumIEEE(c.id[:]) {

@@ -19,11 +19,11 @@ import (
 
 var powerCuts = flag.Int("power-cuts", 1000, "number of disk states that TestPowerCut opens")
 
-// diskSector is the number of bytes that a disk writes completely or not at all.
+// diskSector is the number of bytes that a disk writes in full or not at all.
 const diskSector = 512
 
-// transaction holds the file's content before and after a transaction, with models of the
-// tokens.
+// transaction holds the file's content before and after a transaction, together with models of
+// the tokens.
 type transaction struct {
 	name          string
 	before, after []byte

@@ -58,7 +58,7 @@ func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 }
 
 // isBefore returns a function that reports whether the time at the start of a key is before t.
-// It returns true for keys that are too short.
+// For keys that are too short, the function returns true.
 func isBefore(t time.Time) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) < orderTimeLength || keyTime(key).Before(t) }
 }
@@ -105,8 +105,8 @@ func seekAfter(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 	return key, value
 }
 
-// addUpHours adds up the hours in day records before the given day, for up to pruneLimit
-// records.
+// addUpHours adds up the hours in day records from before the given day, up to pruneLimit
+// records per call.
 func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 	days := tx.Bucket(daysBucket)
 	var keys, records [][]byte

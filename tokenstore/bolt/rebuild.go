@@ -18,8 +18,8 @@ import (
 
 // Losses lists the records that a rebuild could not copy.
 type Losses struct {
-	// Tokens lists the tokens that are damaged in the new file. Requests with their secrets
-	// are refused because of the damage. These tokens can be deleted.
+	// Tokens lists the tokens that are damaged in the new file. Requests that use their
+	// secrets are refused. The tokens can still be deleted.
 	Tokens []token.ID
 	// Records describes the lost records in each bucket.
 	Records []tokenstore.Loss
@@ -164,7 +164,7 @@ func (r *rebuilder) tokens() error {
 	return r.putDamaged(damaged)
 }
 
-// addMissing adds the tokens of which nothing remains but an entry in the created or usage
+// addMissing adds the tokens whose only remaining trace is an entry in the created or usage
 // bucket.
 func (r *rebuilder) addMissing(damaged damagedTokens) (err error) {
 	add := func(key []byte) {
@@ -376,8 +376,8 @@ func dayTotal(day tokenstore.DayUsage) (n uint64) {
 }
 
 // copyRecords copies a bucket's records, whose keys must have the given length and end with a
-// token's ID. better reports whether a record replaces the previous one, which is nil or has
-// the same key. If the record is damaged, better describes the loss.
+// token's ID. better reports whether a record replaces the previous one, which either has the
+// same key or is nil. If the record is damaged, better describes the loss.
 func (r *rebuilder) copyRecords(bucket []byte, length int,
 	better func(key, value, before []byte) (bool, string)) error {
 	var readErr error
@@ -511,7 +511,7 @@ func (r *rebuilder) meta() error {
 			}
 		}
 		if bytes.Equal(key, recordedKey) {
-			// With an outdated time and a wrong clock, expired tokens would become valid
+			// With an outdated time and a wrong clock, expired tokens could become valid
 			// again.
 			if recorded, err := decodeTime(value); err != nil || recorded.Before(r.newest) {
 				value = encodeTime(r.newest)
@@ -537,8 +537,8 @@ func (r *rebuilder) meta() error {
 }
 
 // sequence returns the number of the last change. If that number can't be read, sequence
-// returns one that is certainly higher, because a lower number would make the store look like
-// an older copy.
+// returns one that is guaranteed to be higher, because a lower number would make the store
+// look like an older copy.
 func (r *rebuilder) sequence() uint64 {
 	file := r.source.File()
 	if sequence := file.Sequence(metaBucket); sequence > 0 || file.Err() == nil && file.HasBucket(metaBucket) {

@@ -78,8 +78,9 @@ func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 	return nativeUint64(number)
 }
 
-// TestDamagedBucket damages a page in each bucket in turn. Afterwards tokens can still be
-// revoked, disabled and deleted, usage can be saved, and the loss is reported once.
+// TestDamagedBucket damages a page in each bucket in turn. It verifies that tokens can still
+// be revoked, disabled and deleted, that usage can be saved, and that the loss is reported
+// once.
 func TestDamagedBucket(t *testing.T) {
 	t.Parallel()
 	for _, bucket := range buckets {
@@ -238,12 +239,12 @@ func TestRepair(t *testing.T) {
 	path := newPath(t)
 	mustOpen(t, path)
 	if _, err := Repair(path, testTime); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("repairing a store in use: got err %v, want an error that it is in use", err)
+		t.Errorf("repairing a store in use: got err %v, want an error saying that it is in use", err)
 	}
 }
 
-// TestCompact verifies that Compact shrinks the file to the size of its content while it is
-// being read and changed.
+// TestCompact verifies that Compact shrinks the file to the size of its content while the file
+// is being read and changed.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

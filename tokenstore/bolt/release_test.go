@@ -81,7 +81,7 @@ func TestRelease(t *testing.T) {
 				}
 			}
 			if _, err := os.Stat(path + releaseSuffix); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("counters file after Open: got err %v, want that it doesn't exist", err)
+				t.Errorf("counters file after Open: got err %v, want fs.ErrNotExist", err)
 			}
 		})
 	}

@@ -14,9 +14,9 @@ import (
 )
 
 // Restore replaces the store at path with a backup, which it checks first and doesn't change.
-// If another process has the store open, it returns a [*LockedError]. The new file has the old
-// file's owner and mode. Restore keeps the old file in the same directory and returns its new
-// path, or "" if there was no store. If Restore fails, the old store remains at path.
+// If another process has the store open, Restore returns a [*LockedError]. The new file has
+// the old file's owner and mode. Restore keeps the old file in the same directory and returns
+// its new path, or "" if there was no store. If Restore fails, the old store remains at path.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
@@ -154,8 +154,8 @@ type Repaired struct {
 }
 
 // Repair rebuilds the store at path if it is damaged, and keeps the damaged file. If another
-// process has the store open, it returns a [*LockedError]. Unlike [Open], it accepts a file
-// with only one valid meta page, even though the last change may be missing.
+// process has the store open, Repair returns a [*LockedError]. Unlike [Open], Repair accepts a
+// file with only one valid meta page, even though the last change may be missing.
 func Repair(path string, now time.Time) (done Repaired, err error) {
 	if path, err = realPath(path); err != nil {
 		return done, fmt.Errorf("repairing token store: %w", err)

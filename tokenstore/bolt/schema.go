@@ -53,7 +53,7 @@ func putTransaction(tx *bbolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(transactionKey, binary.BigEndian.AppendUint64(nil, uint64(tx.ID())))
 }
 
-// timeNames maps keys in the meta bucket to the names of the times in reports.
+// timeNames maps the keys of times in the meta bucket to the names that reports use.
 var timeNames = map[string]string{
 	string(recordedKey): "recorded time", string(elapsedKey): "elapsed time",
 	string(announcedKey): "time of the last expiry events",

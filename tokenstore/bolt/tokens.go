@@ -34,13 +34,13 @@ func (b *Backend) IDOf(digest token.Digest) (id token.ID, err error) {
 	return id, err
 }
 
-// digestEntry returns the entry in digests for a token's record.
+// digestEntry returns a token record's entry in the digests bucket.
 func digestEntry(id token.ID, record []byte) []byte {
 	sum := tokenstore.RecordChecksum(record)
 	return append(id[:], sum[:]...)
 }
 
-// entryLength is the length of an entry in digests.
+// entryLength is the length of an entry in the digests bucket.
 const entryLength = len(token.ID{}) + 4
 
 func entryID(entry []byte) (id token.ID, err error) {
@@ -167,8 +167,8 @@ func remove(tx *bbolt.Tx, old *token.Token, withUsage bool, now time.Time) error
 // removeDamaged deletes a token whose record can't be read. To find the token's index entries,
 // it scans the indexes, which takes a tenth of a second for a million tokens.
 //
-// It also stores the token's secrets as ended, because the token may have been imported, and
-// Mollymawk would still accept its secrets.
+// It also stores the token's secrets as ended, because the token may have been imported, in
+// which case Mollymawk would still accept them.
 func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 	err := errors.Join(tx.Bucket(tokensBucket).Delete(id[:]), removeUsage(tx, id))
 	for _, index := range []struct {

@@ -61,8 +61,8 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 }
 
 // ReadDamaged is like [Read] but requires only one valid meta page and accepts a truncated
-// file. If Read would fail, the last transaction may be missing, and missing is the error that
-// Read would return.
+// file. The result missing is the error that Read would return, if any; an error means that
+// the last transaction may be missing.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)

@@ -45,8 +45,8 @@ type pages struct {
 	meta metaPage
 }
 
-// load reads a page of any kind and checks its number. It reuses buffer if that is large
-// enough.
+// load reads a page of any kind and checks its number. If buffer is large enough, load reuses
+// it.
 func (p pages) load(number uint64, buffer []byte) (page, error) {
 	if number < 2 || number >= p.meta.pages {
 		return page{}, damaged("page %d is out of range", number)
@@ -142,7 +142,7 @@ func (p pages) freelist() (freelist, error) {
 	}
 	numbers := list.content[headerLength:]
 	count := uint64(byteOrder.Uint16(list.content[10:]))
-	if count == 1<<16-1 { // the count doesn't fit into the header, so it is the first number
+	if count == 1<<16-1 { // the count doesn't fit in the header, so the list starts with it
 		count, numbers = byteOrder.Uint64(numbers), numbers[8:]
 	}
 	if count > uint64(len(numbers)/8) {

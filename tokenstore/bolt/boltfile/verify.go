@@ -73,10 +73,10 @@ const (
 	RootOutdated
 )
 
-// Verify reads every page in use and checks everything that bbolt relies on. Each page must
-// have the right kind, valid positions and ordered keys, and its first key must match the key
-// in its branch page. Each page must also be either free or used exactly once. No process may
-// be writing to the file.
+// Verify reads every page in use and checks everything that bbolt relies on. Each page must be
+// of the right kind and have valid positions and ordered keys, and its first key must match
+// its key in the branch page above it. Each page must also be either free or used exactly
+// once. No process may be writing to the file.
 //
 // Because each page may be used only once, Verify detects wrong page numbers and never follows
 // a cycle, which would make bbolt crash the process with a stack overflow.
@@ -156,9 +156,9 @@ func (s *Structure) Faults() (faults []Fault, more int) { return s.faults, s.cou
 // File returns the file.
 func (s *Structure) File() *File { return s.file }
 
-// BucketSound reports whether a bucket is completely readable and current. Unless the root
-// page is known to be current, unreferenced pages make every bucket unsound: the root page may
-// be outdated and refer to old pages, which may look sound.
+// BucketSound reports whether a bucket is fully readable and current. Unless the root page is
+// known to be current, unreferenced pages make every bucket unsound: the root page may be
+// outdated and refer to old pages, which may look sound.
 func (s *Structure) BucketSound(name string) bool {
 	return s.file.rootErr == nil && (s.lost == 0 || s.root == RootCurrent) && s.file.HasBucket([]byte(name)) &&
 		!s.broken[name]
@@ -379,7 +379,8 @@ func (s *Structure) Salvage() iter.Seq2[[]byte, []byte] {
 }
 
 // salvageElement yields an entry or, if the entry contains a small bucket, that bucket's
-// entries. It skips ordinary entries in a root page, which are left over from an earlier page.
+// entries. It skips ordinary entries in a root page, because they are left over from the
+// page's earlier content.
 func (s *Structure) salvageElement(e element, root bool, yield func(key, value []byte) bool) bool {
 	if e.flags != bucketFlag {
 		return root || yield(e.key, e.value)
