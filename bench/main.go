@@ -4,7 +4,7 @@
 //
 //	go run -C bench .                      # everything; takes about half an hour
 //	go run -C bench . -slices 5            # quick, but too short for a verdict
-//	go run -C bench . -only respond/gate   # rows whose name has this prefix
+//	go run -C bench . -only respond/gate   # rows whose names start with this prefix
 //	go run -C bench . -scale=false         # without the large store
 //	go run -C bench . -json bench.json -markdown bench.md
 package main
@@ -47,11 +47,11 @@ func main() {
 	}
 	var o options
 	flag.IntVar(&o.slices, "slices", 31, "slices per row; a verdict requires at least 21")
-	flag.DurationVar(&o.slice, "slice", time.Second, "duration of a slice")
+	flag.DurationVar(&o.slice, "slice", time.Second, "duration of each slice")
 	flag.IntVar(&o.connections, "connections", 16, "connections to each of the two servers")
 	flag.IntVar(&o.tokens, "tokens", 1_000_000, "number of tokens in the large store")
 	flag.IntVar(&o.starts, "starts", 7, "number of times to start Caddy with the large store")
-	flag.StringVar(&o.only, "only", "", "measure only rows whose name has this prefix, and their controls")
+	flag.StringVar(&o.only, "only", "", "measure only rows whose names start with this prefix, and their controls")
 	flag.BoolVar(&o.pairs, "pairs", true, "measure requests")
 	flag.BoolVar(&o.scale, "scale", true, "measure a store with many tokens: startup, memory and changes")
 	flag.StringVar(&o.profiles, "profiles", "", "write a CPU profile of each row's Caddy to this directory")

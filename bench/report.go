@@ -199,7 +199,7 @@ func (r *Report) write(o options) error {
 	return errors.Join(errs...)
 }
 
-// table is one table of the report.
+// table is a table in the report.
 type table struct {
 	header []string
 	rows   [][]string

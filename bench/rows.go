@@ -17,7 +17,7 @@ import (
 // without the row's check.
 type row struct {
 	name string
-	// proxied is set if the response comes from a backend, not from the server itself.
+	// proxied is set if the response comes from a backend rather than the server itself.
 	proxied bool
 	// secure enables TLS.
 	secure bool

@@ -15,10 +15,11 @@ import (
 
 // bbolt maps the file into memory and trusts what it reads. The file is verified when it is
 // opened, but it can later be truncated or overwritten, or the disk can return wrong data.
-// Reading a truncated part causes a memory fault, and damage makes bbolt panic; the functions
-// below turn both into errors. If bbolt panics while it begins or ends a transaction, it
-// leaves a lock held, and the next call would deadlock. The functions therefore check the
-// file's size first, and once bbolt has left a lock held, they never call it again.
+// Reading past the end of a truncated file causes a memory fault, and damage makes bbolt
+// panic; the functions below turn both into errors. If bbolt panics while it begins or ends a
+// transaction, it leaves a lock held, and the next call would deadlock. The functions
+// therefore check the file's size first, and once bbolt has left a lock held, they never call
+// it again.
 
 // errDamage is wrapped by the errors of calls that find damage.
 var errDamage = errors.New("the file is damaged")

@@ -30,8 +30,8 @@ type agedStore struct {
 	Time     time.Time
 	// Live lists the pages in use, including overflow pages. Branches lists the branch pages.
 	Live, Branches []int
-	// Images is the number of file images, one for each of the last transactions. The last
-	// image is the file's current content.
+	// Images is the number of file images, one per recent transaction. The last image is the
+	// file's current content.
 	Images int
 	// Older is the model of a backup taken before many of the changes.
 	Older *backendtest.Model

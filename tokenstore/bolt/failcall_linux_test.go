@@ -13,7 +13,7 @@ import (
 
 var failRuns = flag.Int("fail-runs", 3, "number of calls of each kind that TestFailedCalls makes fail; 0 for all")
 
-// failedCall is a kind of system call to fail, and the error to return.
+// failedCall is a kind of system call that is made to fail, and the error that it returns.
 type failedCall struct {
 	calls, err string
 	// later is set if all later calls of the same kind also fail.

@@ -24,8 +24,8 @@ const lockTimeout = 3 * time.Second
 // handle is a verified file that bbolt has open.
 type handle struct {
 	db *bbolt.DB
-	// file is the file that bbolt uses, fd is its descriptor, and identity is its FileInfo
-	// from when it was opened.
+	// file is the file that bbolt uses, fd is its descriptor, and identity is the file's
+	// FileInfo from the time it was opened.
 	file     *os.File
 	fd       uintptr
 	identity fs.FileInfo

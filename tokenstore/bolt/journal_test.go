@@ -62,8 +62,8 @@ func TestJournalFile(t *testing.T) {
 }
 
 // TestOlderStore verifies that an older copy of the store is refused, both after a kill and
-// after a close, until it is restored or the journal is removed. The same applies to a missing
-// store.
+// after a close, until a backup is restored or the journal is removed. The same applies to a
+// missing store.
 func TestOlderStore(t *testing.T) {
 	t.Parallel()
 	open := func(path string) error {

@@ -491,8 +491,8 @@ func digestOf(key []byte) (d token.Digest) {
 	return d
 }
 
-// meta copies the times and the flush state. If the recorded time can't be read, or is before
-// the newest copied record, meta sets it to that record's time.
+// meta copies the times and the flush state. If the recorded time can't be read or is earlier
+// than the newest copied record's time, meta replaces it with that record's time.
 func (r *rebuilder) meta() error {
 	var readErr error
 	found := make(map[string][]byte)

@@ -36,8 +36,8 @@ func TestBatchFails(t *testing.T) {
 	}
 }
 
-// TestUncertainCommit covers the time during which it is unknown whether the last transaction
-// is on disk. During that time, nothing is written and only single tokens can be read.
+// TestUncertainCommit covers the period in which it is unknown whether the last transaction is
+// on disk. During that period, nothing is written and only single tokens can be read.
 // Afterwards everything works again.
 func TestUncertainCommit(t *testing.T) {
 	t.Parallel()

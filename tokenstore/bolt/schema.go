@@ -40,10 +40,10 @@ var (
 	stateKey     = []byte("state")
 	// wholeKey is missing until the hours of a day have been added up.
 	wholeKey = []byte("whole")
-	// identityKey is missing from stores of earlier versions until this version opens them.
+	// Stores created by earlier versions lack identityKey until this version opens them.
 	identityKey = []byte("identity")
-	// transactionKey holds the number of the transaction that wrote the root page. It is
-	// missing from stores of earlier versions until this version writes to them.
+	// transactionKey holds the number of the transaction that wrote the root page. Stores
+	// created by earlier versions lack it until this version writes to them.
 	transactionKey = []byte("transaction")
 )
 

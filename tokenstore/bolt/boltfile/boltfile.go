@@ -61,8 +61,7 @@ func Read(r io.ReaderAt, size int64) (*File, error) {
 }
 
 // ReadDamaged is like [Read] but requires only one valid meta page and accepts a truncated
-// file. The result missing is the error that Read would return, if any; an error means that
-// the last transaction may be missing.
+// file. If Read would fail, missing is its error, and the last transaction may have been lost.
 func ReadDamaged(r io.ReaderAt, size int64) (f *File, missing, err error) {
 	metas := readMetas(r)
 	meta, err := metas.newest(size)

@@ -84,9 +84,9 @@ func readMeta(r io.ReaderAt, offset int64) metaPage {
 }
 
 // newest returns the current meta page, or an error if either of the two is invalid. bbolt
-// accepts a file with one valid page. If the damaged page is the newer one, this reverts a
-// transaction, and deleted records reappear. An interrupted commit leaves both pages valid
-// because disks write a sector in full or not at all.
+// accepts a file with one valid page. If the damaged page is the newer one, accepting the file
+// undoes a transaction, and deleted records reappear. An interrupted commit leaves both pages
+// valid because disks write a sector in full or not at all.
 func (m metas) newest(size int64) (metaPage, error) {
 	first, second := m.pages[0], m.pages[1]
 	switch {
