@@ -122,9 +122,9 @@ type BearerAuth struct {
 	// minute.
 	FailureLimit *FailureLimit `json:"failure_limit,omitempty"`
 
-	// `handle_errors` makes the site's error routes write refusal bodies, unless the URL
-	// contains a token, which no error route may pass on. By default, the gate writes them
-	// itself.
+	// With `handle_errors`, the site's error routes write the response body of a refused
+	// request, unless its URL contains a token: an error route could reveal the token. By
+	// default, the gate writes all of these bodies itself.
 	Refusals string `json:"refusals,omitempty"`
 
 	app    *App

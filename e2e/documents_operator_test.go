@@ -125,8 +125,8 @@ func tokenIn(out string) string {
 	return ""
 }
 
-// TestUnits checks that systemd accepts the drop-ins from docs/operator.md, and starts Caddy
-// as configured by the drop-ins.
+// TestUnits checks that systemd accepts the drop-ins from docs/operator.md. It then starts
+// Caddy the way they specify.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")

@@ -56,7 +56,7 @@ const (
 	isRefused
 	// The gate refuses the request, and Caddy's error routes respond.
 	isRefusedElsewhere
-	// Go or Caddy rejects the request before the gate, or no site matches.
+	// Go or Caddy rejects the request before it reaches the gate, or no site matches.
 	isDropped
 	// The gate may allow or refuse the request, which is harmless either way because it is cut
 	// off after the decision.

@@ -120,7 +120,7 @@ func (e *unreachableError) sent() bool {
 	return !ok || operation.Op != "dial"
 }
 
-// explain adds advice for the user to a client's error.
+// explain adds user-facing advice to an error from a client.
 func (c *endpointClient) explain(err error) error {
 	if err == nil {
 		return nil

@@ -158,7 +158,7 @@ func testDamage(s *suite) {
 		s.Errorf("reading damaged usage: got %+v, err %v, want ErrDamaged", got, err)
 	}
 	if len(got.Days) == 0 {
-		s.Error("Usage didn't return the days that can be read")
+		s.Error("Usage didn't return the readable days")
 	}
 	s.check(s.Scan(token.ID{}, func(_ *token.Token, usage tokenstore.Usage) bool {
 		if !reflect.DeepEqual(usage, tokenstore.Usage{}) {
