@@ -52,7 +52,7 @@ const (
 // `{http.auth.user.account}` | The account that the token acts for
 // `{http.auth.user.scopes}` | The token's scopes, separated by spaces
 // `{http.auth.candidate.*}` | The same values for a refused request whose token is known
-// `{http.bearer_auth.code}` | Why the request was refused
+// `{http.bearer_auth.code}` | Why the request was refused.
 type BearerAuth struct {
 	// The name of a built-in route table for the backend.
 	Routes string `json:"routes,omitempty"`
