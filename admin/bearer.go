@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mollygate/mollygate/gate"
@@ -84,7 +85,7 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 	}
 	if refusal.Code != "" {
 		if c.match.Token.Known() {
-			store.CountDenied(c.match, now, "", string(refusal.Code))
+			store.CountDenied(c.match, c.denied(r, refusal, now))
 		}
 		b.Failures.Count(&refusal, c.ip, now)
 		return tokenstore.Actor{}, fromGate(refusal, b.Realm)
@@ -94,7 +95,17 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(),
 			Route: routeName(r)})
 	}
-	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, c)}, nil
+	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, r, c)}, nil
+}
+
+// denied describes a refused request. The path is that of the route, which never contains a
+// secret.
+func (c *credential) denied(r *http.Request, refusal gate.Refusal, now time.Time) tokenstore.Refusal {
+	denied := tokenstore.Refusal{
+		Time: now, Code: string(refusal.Code), IP: gate.AddressText(c.ip), UserAgent: r.UserAgent(),
+	}
+	denied.Method, denied.Path, _ = strings.Cut(routeName(r), " ")
+	return denied
 }
 
 // refuse returns the reason for refusing a token with a correct secret, or the zero
@@ -113,7 +124,7 @@ func (c *credential) refuse() gate.Refusal {
 
 // authorize returns a function that checks whether a credential is still valid. The
 // function doesn't access the disk.
-func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
+func (b Bearer) authorize(store *tokenstore.Store, r *http.Request, c credential) func() error {
 	var sessions *Sessions
 	if c.session != "" {
 		sessions = b.Sessions()
@@ -136,7 +147,7 @@ func (b Bearer) authorize(store *tokenstore.Store, c credential) func() error {
 		}
 		ended := fromGate(refusal, b.Realm)
 		if known {
-			ended.counted = func() { store.CountDenied(current.match, now, "", string(refusal.Code)) }
+			ended.counted = func() { store.CountDenied(current.match, current.denied(r, refusal, now)) }
 		}
 		return &refusalError{ended}
 	}

@@ -236,7 +236,8 @@ func TestStats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.store.CountDenied(match, f.store.Now(), "unikernel:create", "insufficient_scope")
+		f.store.CountDenied(match, tokenstore.Refusal{Time: f.store.Now(), Scope: "unikernel:create",
+			Code: "insufficient_scope"})
 	}
 	f.pass(time.Minute)
 	want := `{"tokens":{"active":2,"expired":1,"not_yet_valid":1,"disabled":1,"revoked":2,"damaged":0},` +

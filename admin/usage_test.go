@@ -24,8 +24,9 @@ func TestTokenUsage(t *testing.T) {
 		f.set(begin.Add(after))
 		f.use(secret, 2, tokenstore.LastUse{Time: begin.Add(after)})
 	}
-	f.store.CountDenied(match, begin, "", "route_not_allowed")
-	f.store.CountDenied(match, begin.Add(25*time.Hour), "unikernel:create", "insufficient_scope")
+	f.store.CountDenied(match, tokenstore.Refusal{Time: begin, Code: "route_not_allowed"})
+	f.store.CountDenied(match, tokenstore.Refusal{Time: begin.Add(25 * time.Hour), Scope: "unikernel:create",
+		Code: "insufficient_scope"})
 	// start is 2026-03-01 12:00.
 	for query, want := range map[string]string{
 		"": `{"step":"day","data":[{"time":"2026-03-01T00:00:00Z","scope":null,"outcome":"route_not_allowed",` +

@@ -370,7 +370,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	switch {
 	case decision.Refused():
 		if decision.Matched() {
-			store.CountDenied(decision.Match, now, decision.Scope(), string(decision.Refusal.Code))
+			h.countDenied(store, r, &decision.Finding, &decision.Refusal, facts.ClientIP, now)
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Redirect != "":

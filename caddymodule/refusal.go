@@ -14,6 +14,8 @@ import (
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // refuse sends a refusal in response to a request.
@@ -105,6 +107,19 @@ func clientIP(r *http.Request) netip.Addr {
 
 // loggedAddress returns the client address for logs, or "-" if there is none.
 func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
+
+// countDenied counts a request that was refused despite a correct secret.
+func (h *BearerAuth) countDenied(store *tokenstore.Store, r *http.Request, finding *gate.Finding,
+	refusal *gate.Refusal, address netip.Addr, now time.Time) {
+	path := gate.RawPath(r.URL)
+	if h.app.tokenInURL(r) {
+		path = token.Redacted
+	}
+	store.CountDenied(finding.Match, tokenstore.Refusal{
+		Time: now, Method: r.Method, Path: path, Scope: finding.Scope(), Code: string(refusal.Code),
+		IP: clientIPText(r, address), UserAgent: r.UserAgent(),
+	})
+}
 
 // clientIPText returns clientIP as text. For IPv4 addresses, which can be written in only one
 // way, it returns Caddy's text unchanged.

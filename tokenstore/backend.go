@@ -50,7 +50,15 @@ type Backend interface {
 	// first to last. Usage must not wait for the network. If the error is ErrDamaged, Usage
 	// still returns the days that can be read.
 	Usage(id token.ID, first, last Day) (Usage, FlushState, error)
-	// SaveUsage adds each difference to a token's usage with [Usage.Plus] and stores the
+	// Refusals returns the refusals that SaveUsage stored for the token, oldest first, together
+	// with the current FlushState. Refusals that can't be read are left out.
+	Refusals(id token.ID) ([]Refusal, FlushState, error)
+	// Totals returns the usage of all tokens but admin tokens together, without scopes, on the
+	// days from first to last, together with the current FlushState. It includes the usage of
+	// tokens deleted since.
+	Totals(first, last Day) ([]DayUsage, FlushState, error)
+	// SaveUsage adds each difference to a token's usage with [Usage.Plus], its days to the
+	// totals, and its refusals to the token's refusals with [MergeRefusals], and stores the
 	// state, all in one transaction. It ignores unknown IDs, so counts saved late don't bring
 	// back a deleted token's usage. Usage that can't be read restarts from zero.
 	SaveUsage(now time.Time, state FlushState, came iter.Seq2[token.ID, Usage]) error
@@ -98,6 +106,8 @@ type State struct {
 	Elapsed time.Time
 	// Announced is the time up to which expiry events have been published.
 	Announced time.Time
+	// BackedUp is when the last backup was made.
+	BackedUp time.Time
 	// Flush is the state passed to the last SaveUsage.
 	Flush FlushState
 	// Identity identifies the store and all its copies. 0 means unknown.

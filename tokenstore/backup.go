@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -40,16 +41,42 @@ func (s *Store) Backup() (content io.ReadCloser, length int64, err error) {
 	if err != nil {
 		return nil, 0, readError(err)
 	}
-	return &backupCopy{content, release}, length, nil
+	return &backupCopy{content: content, left: length, store: s, begun: s.Now(), release: release}, length, nil
+}
+
+// LastBackup returns when the last backup that was read to its end began, or the zero time if
+// there is none. The error is [ErrUnavailable].
+func (s *Store) LastBackup() (time.Time, error) {
+	state, err := s.backend.State()
+	if err != nil {
+		return time.Time{}, readError(err)
+	}
+	return state.BackedUp, nil
 }
 
 // backupCopy is the reader of an open backup. Closing it makes room for another backup.
 type backupCopy struct {
-	io.ReadCloser
+	content io.ReadCloser
+	left    int64
+	store   *Store
+	begun   time.Time
 	release func()
 }
 
+func (b *backupCopy) Read(p []byte) (int, error) {
+	n, err := b.content.Read(p)
+	b.left -= int64(n)
+	return n, err
+}
+
+// Close records the time of the backup if it was read to its end.
 func (b *backupCopy) Close() error {
 	defer b.release()
-	return b.ReadCloser.Close()
+	err := b.content.Close()
+	if err == nil && b.left == 0 {
+		if err := b.store.setTimes(State{BackedUp: b.begun}, nil); err != nil {
+			b.store.logger.Warn("recording the time of the backup failed", zap.Error(err))
+		}
+	}
+	return err
 }

@@ -28,7 +28,7 @@ func TestAllocations(t *testing.T) {
 		"Authenticate": func() { _, _ = s.Authenticate(credential, s.Now()) },
 		"Authenticate and CountDenied": func() {
 			m, _ := s.Authenticate(credential, s.Now())
-			s.CountDenied(m, testTime, "unikernel:list", "insufficient_scope")
+			s.CountDenied(m, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 		},
 		"Authenticate and CountAllowed": func() {
 			m, _ := s.Authenticate(credential, s.Now())

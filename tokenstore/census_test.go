@@ -18,8 +18,8 @@ func TestCensus(t *testing.T) {
 		_, credential := s.create(t, func(d *token.Draft) { d.ExpiresIn = seconds(hours * 3600) })
 		match := s.must(t, credential)
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: s.Now()})
-		s.CountDenied(match, s.Now(), "", "ip_denied")
-		s.CountDenied(match, s.Now(), "", "ip_denied")
+		s.CountDenied(match, Refusal{Time: s.Now(), Code: "ip_denied"})
+		s.CountDenied(match, Refusal{Time: s.Now(), Code: "ip_denied"})
 	}
 	revoked, _ := s.create(t)
 	if _, err := s.Revoke(revoked.ID, token.AnyVersion, testActor); err != nil {

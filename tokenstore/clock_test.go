@@ -65,7 +65,7 @@ func TestClockSetBack(t *testing.T) {
 			t.Errorf("Now returned %s, want %s", now, tok.ExpiresAt)
 		}
 		// Both changes and counts record the time.
-		s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+		s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,8 @@ func TestRecordedTime(t *testing.T) {
 		t.Errorf("after a change, the recorded time is %s, want %s", s.memory.state.Recorded, testTime)
 	}
 	s.clock.set(testTime.Add(time.Hour))
-	s.CountDenied(s.must(t, credential), testTime, "unikernel:list", "insufficient_scope")
+	s.CountDenied(s.must(t, credential),
+		Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func TestFlushFailureIsLogged(t *testing.T) {
 	_, credential := test.create(t)
 	match := test.must(t, credential)
 	backend.do(func() { backend.saveError = ErrUnavailable })
-	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+	s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 	eventually(t, "some flushes have failed", func() bool {
 		backend.mu.Lock()
 		defer backend.mu.Unlock()

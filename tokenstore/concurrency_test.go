@@ -158,7 +158,7 @@ func TestClose(t *testing.T) {
 		t.Error("Close didn't close the backend")
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime}) // too late, but harmless
-	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+	s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 	calls := map[string]error{}
 	_, calls["Authenticate"] = s.Authenticate(credential, testTime)
 	_, _, calls["Create"] = s.Create(testPolicy, validDraft(), testActor)

@@ -249,13 +249,13 @@ func TestSeriesWithClockAhead(t *testing.T) {
 			}
 		}
 		s.clock.set(ahead)
-		s.CountDenied(match, ahead, "a:b", "expired_token")
+		s.CountDenied(match, Refusal{Time: ahead, Scope: "a:b", Code: "expired_token"})
 		s.pruned(t)
 		verify("then")
 		check(t, s.Flush())
 		verify("saved")
 		s = s.restart(t, ahead.Add(time.Hour))
-		s.CountDenied(s.must(t, credential), ahead.Add(time.Hour), "a:b", "expired_token")
+		s.CountDenied(s.must(t, credential), Refusal{Time: ahead.Add(time.Hour), Scope: "a:b", Code: "expired_token"})
 		s.pruned(t)
 		verify("in the next process")
 		s = s.restart(t, testTime)

@@ -108,7 +108,7 @@ func TestUsedAfterRevoke(t *testing.T) {
 	two, second := s.create(t, named("two", "2y"))
 	use := func(c token.Credential) {
 		m := s.must(t, c)
-		s.CountDenied(m, s.Now(), "", "revoked_token")
+		s.CountDenied(m, Refusal{Time: s.Now(), Code: "revoked_token"})
 	}
 	use(first) // refused, but the token isn't revoked yet
 	for _, id := range []token.ID{one.ID, two.ID} {

@@ -32,7 +32,7 @@ func TestUsage(t *testing.T) {
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {
 		t.Errorf("unused token: got usage %+v, %v, want none", got.Usage, err)
 	}
-	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+	s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 	if got, err := s.Get(token.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{Denied: 1}) {
 		t.Errorf("after a denied request: got usage %+v, %v", got.Usage, err)
 	}
@@ -115,7 +115,7 @@ func TestConcurrentUses(t *testing.T) {
 			for i := range uses {
 				match := matches[i%tokens]
 				if i%4 == 0 {
-					s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+					s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 					continue
 				}
 				at := testTime.Add(time.Duration(i*users+user) * time.Microsecond)
@@ -172,7 +172,7 @@ func TestFlushFails(t *testing.T) {
 	// Requests continue during the failed save.
 	s.memory.beforeSave = func() {
 		for _, match := range matches {
-			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+			s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 		}
 	}
 	const rounds = 20
@@ -263,7 +263,7 @@ func TestCountsSaturate(t *testing.T) {
 			all.Go(func() {
 				for range 50 {
 					s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
-					s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+					s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 				}
 			})
 		}

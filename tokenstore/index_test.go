@@ -122,7 +122,7 @@ func TestReusedEntries(t *testing.T) {
 				t.Fatalf("entry %d was not reused; the new token has entry %d", before.number, match.number)
 			}
 			s.CountAllowed(before, "a:b", LastUse{Time: testTime})
-			s.CountDenied(before, testTime, "a:b", "x")
+			s.CountDenied(before, Refusal{Time: testTime, Scope: "a:b", Code: "x"})
 		}
 		current.Store(&match)
 		if got, err := s.Get(tok.ID); err != nil || !reflect.DeepEqual(got.Usage, Usage{}) {

@@ -41,6 +41,7 @@ func (m *memory) copy(t testing.TB) *memory {
 	c.tokens, c.digests, c.used, c.days, c.state = maps.Clone(m.tokens), maps.Clone(m.digests), maps.Clone(m.used),
 		maps.Clone(m.days), m.state
 	c.audit, c.requests, c.ended = slices.Clone(m.audit), maps.Clone(m.requests), maps.Clone(m.ended)
+	c.totals, c.refused = maps.Clone(m.totals), maps.Clone(m.refused)
 	c.journal = filepath.Join(t.TempDir(), "journal")
 	content, err := os.ReadFile(m.journal)
 	if err == nil {
@@ -106,7 +107,7 @@ func TestKilled(t *testing.T) {
 			match := s.must(t, credentials[i])
 			if random.IntN(5) == 0 {
 				counts[i][1]++
-				s.CountDenied(match, s.Now(), "a:b", "insufficient_scope")
+				s.CountDenied(match, Refusal{Time: s.Now(), Scope: "a:b", Code: "insufficient_scope"})
 			} else {
 				counts[i][0]++
 				s.CountAllowed(match, fmt.Sprint("a:", random.IntN(3)), LastUse{Time: s.Now(), IP: "203.0.113.7"})
@@ -210,7 +211,7 @@ func TestKilledInReplay(t *testing.T) {
 		ids[i] = token.ID
 		match := s.must(t, credential)
 		s.CountAllowed(match, "a:b", LastUse{Time: s.Now()})
-		s.CountDenied(match, s.Now(), "a:b", "insufficient_scope")
+		s.CountDenied(match, Refusal{Time: s.Now(), Scope: "a:b", Code: "insufficient_scope"})
 	}
 	replaying := s.memory.copy(t).whileReplaying(t, s.clock)
 	for n, memory := range replaying {
@@ -463,14 +464,15 @@ func TestStalledFlush(t *testing.T) {
 
 // FuzzParseJournalEntry verifies that parsing never panics and is the inverse of encoding.
 func FuzzParseJournalEntry(f *testing.F) {
-	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl")
-	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent string) {
+	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl", "")
+	f.Add([]byte{}, "ip_denied", "a:b", "/a", "203.0.113.7", "curl", "GET")
+	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent, method string) {
 		use := lastUse(b)
 		if _, ok := parseJournalEntry(b); !ok && use != (LastUse{}) {
 			t.Fatalf("%x doesn't parse as an entry, but lastUse returned %+v", b, use)
 		}
 		c := journalEntry{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
-			address: address, agent: agent}
+			address: address, agent: agent, method: method}
 		c.truncate()
 		if c.length() > journal.MaxEntry {
 			t.Fatalf("a truncated entry has %d bytes, more than MaxEntry", c.length())
@@ -479,7 +481,7 @@ func FuzzParseJournalEntry(f *testing.F) {
 		c.encode(entry)
 		e, ok := parseJournalEntry(entry)
 		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route),
-			textAddress: []byte(c.address), textAgent: []byte(c.agent)}
+			textAddress: []byte(c.address), textAgent: []byte(c.agent), textMethod: []byte(c.method)}
 		if !ok || e.id != c.id || e.at != c.at || !e.previous || !slices.EqualFunc(e.texts[:], texts[:], bytes.Equal) {
 			t.Fatalf("parsing an encoded entry returned %+v", e)
 		}

@@ -13,9 +13,10 @@ type journalEntry struct {
 	id       token.ID
 	at       int64 // microseconds since 1970
 	previous bool  // the request used the previous secret
-	// outcome is OutcomeOK or the refusal code. Only allowed requests have a route, an address
-	// and a user agent.
-	outcome, scope, route, address, agent string
+	// outcome is OutcomeOK or the refusal code. route is the matched route of an allowed
+	// request or the path of a refused one. Only refused requests have a method, because the
+	// route includes it.
+	outcome, scope, route, address, agent, method string
 }
 
 // Maximum lengths of strings in the journal, in bytes.
@@ -23,10 +24,13 @@ const (
 	maxText            = 255
 	maxRouteLength     = 1024
 	maxUserAgentLength = 256
+	maxPathLength      = 256
+	maxMethodLength    = 32
 )
 
 // An encoded entry consists of the ID, the time, one byte for previous, and the strings, each
-// preceded by its length in two bytes.
+// preceded by its length in two bytes. Empty strings at the end are left out, from the method
+// on: earlier versions wrote no method.
 const journalEntryHeader = len(token.ID{}) + 8 + 1
 
 // truncate cuts the strings to their maximum lengths.
@@ -36,10 +40,15 @@ func (c *journalEntry) truncate() {
 	}
 	c.route = c.route[:min(len(c.route), maxRouteLength)]
 	c.agent = c.agent[:min(len(c.agent), maxUserAgentLength)]
+	c.method = c.method[:min(len(c.method), maxMethodLength)]
 }
 
 func (c *journalEntry) length() int {
-	return journalEntryHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)
+	length := journalEntryHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)
+	if c.method != "" {
+		length += 2 + len(c.method)
+	}
+	return length
 }
 
 // encode writes the entry to b, which must have the entry's length.
@@ -51,7 +60,10 @@ func (c *journalEntry) encode(b []byte) {
 		b[journalEntryHeader-1] = 1
 	}
 	b = b[journalEntryHeader:]
-	for _, text := range [...]string{c.outcome, c.scope, c.route, c.address, c.agent} {
+	for i, text := range [...]string{c.outcome, c.scope, c.route, c.address, c.agent, c.method} {
+		if i == textMethod && text == "" {
+			break
+		}
 		binary.LittleEndian.PutUint16(b, uint16(len(text)))
 		b = b[2+copy(b[2:], text):]
 	}
@@ -62,7 +74,7 @@ type parsedEntry struct {
 	id       token.ID
 	at       int64
 	previous bool
-	texts    [5][]byte
+	texts    [6][]byte
 }
 
 // Indexes of an entry's strings.
@@ -72,6 +84,7 @@ const (
 	textRoute
 	textAddress
 	textAgent
+	textMethod
 )
 
 // parseJournalEntry parses a journal entry. It reports false if encode could not have produced
@@ -85,6 +98,9 @@ func parseJournalEntry(b []byte) (e parsedEntry, ok bool) {
 	e.previous = b[journalEntryHeader-1] != 0
 	b = b[journalEntryHeader:]
 	for i := range e.texts {
+		if i == textMethod && len(b) == 0 {
+			break
+		}
 		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {
 			return e, false
 		}

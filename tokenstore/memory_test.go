@@ -20,6 +20,8 @@ type memory struct {
 	digests  map[token.Digest]token.ID
 	used     map[token.ID][]byte
 	days     map[dayOfToken]DayUsage
+	totals   map[Day]DayUsage
+	refused  map[token.ID][]byte
 	audit    []AuditEntry
 	requests map[token.Digest]KeptRequest
 	ended    map[token.Digest]time.Time
@@ -57,7 +59,7 @@ type dayOfToken struct {
 func newMemory() *memory {
 	return &memory{
 		tokens: make(map[token.ID][]byte), digests: make(map[token.Digest]token.ID), used: make(map[token.ID][]byte),
-		days:     make(map[dayOfToken]DayUsage),
+		days: make(map[dayOfToken]DayUsage), totals: make(map[Day]DayUsage), refused: make(map[token.ID][]byte),
 		requests: make(map[token.Digest]KeptRequest), ended: make(map[token.Digest]time.Time),
 		calls: make(map[string]int),
 	}
@@ -173,6 +175,7 @@ func (m *memory) Apply(id token.ID, now time.Time, change ChangeFunc) (*token.To
 		m.put(token)
 	} else {
 		delete(m.used, id)
+		delete(m.refused, id)
 		maps.DeleteFunc(m.days, func(key dayOfToken, _ DayUsage) bool { return key.id == id })
 	}
 	m.audit = append(m.audit, changed.Audit)
@@ -323,6 +326,12 @@ func (m *memory) Prune(keep Retention) (bool, error) {
 	for key, day := range m.days {
 		if key.day < keep.Hours {
 			m.days[key] = day.AsWhole()
+		}
+	}
+	maps.DeleteFunc(m.totals, func(day Day, _ DayUsage) bool { return day < keep.Days })
+	for key, day := range m.totals {
+		if key < keep.Hours {
+			m.totals[key] = day.AsWhole()
 		}
 	}
 	return false, nil

@@ -3,6 +3,8 @@ package tokenstore
 import (
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/token"
@@ -55,6 +57,11 @@ func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[token
 		if _, ok := m.tokens[id]; !ok {
 			continue
 		}
+		m.addTotals(id, more.Days)
+		if len(more.Refusals) > 0 {
+			before, _ := DecodeRefusals(id, m.refused[id])
+			m.refused[id] = EncodeRefusals(id, MergeRefusals(before, more.Refusals))
+		}
 		saved, _ := m.usage(id)
 		saved = saved.Plus(more)
 		m.used[id] = EncodeUsage(id, saved)
@@ -67,6 +74,44 @@ func (m *memory) SaveUsage(now time.Time, state FlushState, came iter.Seq2[token
 	m.record(now)
 	m.wrote(m.saveError)
 	return m.saveError
+}
+
+// addTotals adds to the totals, unless the token is an admin token.
+func (m *memory) addTotals(id token.ID, days []DayUsage) {
+	if tok, err := token.DecodeToken(id, m.tokens[id]); err != nil || tok.Kind != token.KindAPI {
+		return
+	}
+	for _, day := range withoutScopes(slices.Clone(days)) {
+		saved, ok := m.totals[day.Day]
+		if !ok {
+			saved = DayUsage{Day: day.Day, Whole: day.Whole}
+		}
+		m.totals[day.Day] = saved.Plus(day)
+	}
+}
+
+func (m *memory) Totals(first, last Day) (days []DayUsage, state FlushState, err error) {
+	end, err := m.begin("Totals")
+	if err != nil {
+		return nil, FlushState{}, err
+	}
+	defer end()
+	for _, day := range slices.Sorted(maps.Keys(m.totals)) {
+		if day >= first && day <= last {
+			days = append(days, m.totals[day])
+		}
+	}
+	return days, m.state.Flush, nil
+}
+
+func (m *memory) Refusals(id token.ID) ([]Refusal, FlushState, error) {
+	end, err := m.begin("Refusals")
+	if err != nil {
+		return nil, FlushState{}, err
+	}
+	defer end()
+	refusals, _ := DecodeRefusals(id, m.refused[id]) // none if there is no record
+	return refusals, m.state.Flush, nil
 }
 
 func (m *memory) JournalPath() string { return m.journal }
@@ -100,6 +145,7 @@ func (m *memory) SetTimes(times State, entry *AuditEntry) error {
 		{&m.state.Recorded, &times.Recorded},
 		{&m.state.Elapsed, &times.Elapsed},
 		{&m.state.Announced, &times.Announced},
+		{&m.state.BackedUp, &times.BackedUp},
 	} {
 		if !t.from.IsZero() {
 			*t.to = *t.from

@@ -35,7 +35,13 @@ type batch struct {
 	end     journal.Position
 	numbers map[token.ID]int
 	uses    []tokenUse
+	// refused is the number of entries of refused requests in uses.
+	refused int
 }
+
+// maxBatchRefusals limits the memory that a batch needs for refusals, in case it can't be
+// saved for a long time. Further refusals are counted, but not kept.
+const maxBatchRefusals = 1 << 17
 
 // tokenUse is the unsaved usage of one token.
 type tokenUse struct {
@@ -45,6 +51,15 @@ type tokenUse struct {
 	last, previous     []byte
 	lastAt, previousAt int64
 	counts             []hourCount
+	// refused contains the entries of the newest refused requests, up to MaxRefusals, in no
+	// particular order.
+	refused []refusedEntry
+}
+
+// refusedEntry is the entry of a refused request and its time.
+type refusedEntry struct {
+	at    int64
+	entry []byte
 }
 
 // hourCount is the number of requests in one hour with one scope and outcome.
@@ -94,6 +109,7 @@ func (p *pending) add(entry []byte) {
 	outcome := p.word(e.texts[textOutcome])
 	use.count(hourOf(e.at), p.word(e.texts[textScope]), outcome)
 	if outcome != OutcomeOK {
+		p.current.addRefusal(use, e.at, entry)
 		return
 	}
 	if len(use.last) == 0 || e.at >= use.lastAt {
@@ -130,6 +146,26 @@ func (b *batch) use(id token.ID) *tokenUse {
 	return &b.uses[n]
 }
 
+// addRefusal keeps the entry of a refused request.
+func (b *batch) addRefusal(use *tokenUse, at int64, entry []byte) {
+	if len(use.refused) < MaxRefusals {
+		if b.refused < maxBatchRefusals {
+			use.refused = append(use.refused, refusedEntry{at, bytes.Clone(entry)})
+			b.refused++
+		}
+		return
+	}
+	oldest := 0 // the journal's rings don't preserve the order of requests
+	for i := range use.refused {
+		if use.refused[i].at < use.refused[oldest].at {
+			oldest = i
+		}
+	}
+	if replaced := &use.refused[oldest]; at >= replaced.at {
+		replaced.at, replaced.entry = at, append(replaced.entry[:0], entry...)
+	}
+}
+
 // begin resets u to an unused token, reusing its memory.
 func (u *tokenUse) begin(id token.ID) {
 	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0]}
@@ -148,6 +184,12 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 // usage converts u to a Usage for use with [Usage.Plus].
 func (u *tokenUse) usage() Usage {
 	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
+	for _, refused := range u.refused {
+		if r, ok := refusal(refused.entry); ok {
+			usage.Refusals = append(usage.Refusals, r)
+		}
+	}
+	slices.SortStableFunc(usage.Refusals, func(a, b Refusal) int { return a.Time.Compare(b.Time) })
 	slices.SortFunc(u.counts, func(a, b hourCount) int {
 		return cmp.Or(cmp.Compare(dayOfHour(a.hour), dayOfHour(b.hour)), cmp.Compare(a.scope, b.scope),
 			cmp.Compare(a.outcome, b.outcome))
@@ -228,7 +270,7 @@ func (p *pending) saved() {
 	p.saving = nil
 	if len(b.uses) <= maxSpare {
 		clear(b.numbers)
-		b.uses = b.uses[:0]
+		b.uses, b.refused = b.uses[:0], 0
 		p.spare = b
 	}
 }
@@ -244,7 +286,23 @@ func (p *pending) differences(id token.ID, j *journal.Journal) (differences []di
 			continue
 		}
 		if n, ok := b.numbers[id]; ok {
-			differences = append(differences, difference{b.flush, b.uses[n].usage()})
+			differences = append(differences, difference{id, b.flush, b.uses[n].usage()})
+		}
+	}
+	return differences
+}
+
+// all is like differences, for all tokens.
+func (p *pending) all(j *journal.Journal) (differences []difference) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read(j)
+	for _, b := range []*batch{p.saving, p.current} {
+		if b == nil {
+			continue
+		}
+		for i := range b.uses {
+			differences = append(differences, difference{b.uses[i].id, b.flush, b.uses[i].usage()})
 		}
 	}
 	return differences
@@ -252,6 +310,7 @@ func (p *pending) differences(id token.ID, j *journal.Journal) (differences []di
 
 // difference is the amount that one flush adds to a token's usage.
 type difference struct {
+	id    token.ID
 	flush uint64
 	usage Usage
 }

@@ -86,6 +86,7 @@ func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
 			used = used.Plus(d.usage)
 		}
 	}
+	used.Refusals = nil // some may be saved already; see Refusals
 	used.Days = slices.DeleteFunc(used.Days, func(d DayUsage) bool { return d.Day < first || d.Day > last })
 	if len(used.Days) == 0 {
 		used.Days = nil

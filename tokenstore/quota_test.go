@@ -204,7 +204,7 @@ func TestQuotaCountsAllUse(t *testing.T) {
 	use := func() {
 		match := q.must(t, q.credential)
 		q.CountAllowed(match, "unikernel:list", LastUse{Time: q.Now()})
-		q.CountDenied(match, q.Now(), "unikernel:create", "insufficient_scope")
+		q.CountDenied(match, Refusal{Time: q.Now(), Scope: "unikernel:create", Code: "insufficient_scope"})
 	}
 	set := func(quota *token.Quota) {
 		t.Helper()

@@ -11,6 +11,8 @@ const (
 	requestRecord byte = 'r'
 	endedRecord   byte = 'e'
 	flushRecord   byte = 'f'
+	// A token's refusals.
+	refusalsRecord byte = 'x'
 )
 
 // RecordChecksum returns the checksum at the end of a record. Different versions of a token

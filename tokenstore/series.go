@@ -176,11 +176,7 @@ func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, err
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	now := s.elapsedNow() // as prune does
-	first, last := max(DayOf(from), s.daysSince(now)), DayOf(to)
-	if step == StepHour {
-		first = max(first, hoursSince(now))
-	}
+	first, last := s.seriesDays(step, from, to)
 	if _, err := s.backend.Token(id); err != nil {
 		return nil, readError(err)
 	}
@@ -188,8 +184,22 @@ func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, err
 	if err != nil {
 		return nil, err
 	}
-	var points []Point
-	for _, day := range used.Days {
+	return points(used.Days, step, from, to), nil
+}
+
+// seriesDays returns the first and the last day of a series.
+func (s *Store) seriesDays(step Step, from, to time.Time) (first, last Day) {
+	now := s.elapsedNow() // as prune does
+	first, last = max(DayOf(from), s.daysSince(now)), DayOf(to)
+	if step == StepHour {
+		first = max(first, hoursSince(now))
+	}
+	return first, last
+}
+
+// points returns the counts of the hours or days that overlap the interval [from, to).
+func points(days []DayUsage, step Step, from, to time.Time) (points []Point) {
+	for _, day := range days {
 		length := time.Hour
 		if step == StepDay {
 			day, length = day.AsWhole(), hoursPerDay*time.Hour
@@ -204,5 +214,5 @@ func (s *Store) Series(id token.ID, step Step, from, to time.Time) ([]Point, err
 		}
 		slices.SortStableFunc(points[begin:], func(a, b Point) int { return a.Time.Compare(b.Time) })
 	}
-	return points, nil
+	return points
 }

@@ -48,8 +48,8 @@ func TestSeries(t *testing.T) {
 		s.clock.set(testTime.Add(at))
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: now})
 		s.CountAllowed(match, "block:list", LastUse{Time: now})
-		s.CountDenied(match, now, "unikernel:create", "insufficient_scope")
-		s.CountDenied(match, now, "", "route_not_allowed")
+		s.CountDenied(match, Refusal{Time: now, Scope: "unikernel:create", Code: "insufficient_scope"})
+		s.CountDenied(match, Refusal{Time: now, Code: "route_not_allowed"})
 	}
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: midnight.Add(49*time.Hour + 1)})
 	day := func(date string, counts ...int) (lines []string) {
@@ -201,7 +201,7 @@ func TestManyOutcomes(t *testing.T) {
 	const scopes = 500
 	for i := range scopes {
 		s.CountAllowed(match, fmt.Sprintf("scope:%d", i), LastUse{Time: testTime})
-		s.CountDenied(match, testTime, fmt.Sprintf("scope:%d", i), "insufficient_scope")
+		s.CountDenied(match, Refusal{Time: testTime, Scope: fmt.Sprintf("scope:%d", i), Code: "insufficient_scope"})
 	}
 	points, err := s.Series(token.ID, StepDay, midnight, testTime)
 	if err != nil || len(points) > maxDayCounts+2 {
@@ -245,7 +245,7 @@ func TestSeriesIsExact(t *testing.T) {
 					outcome := OutcomeOK
 					if random.IntN(50) == 0 {
 						outcome = "x"
-						s.CountDenied(match, at, scope, outcome)
+						s.CountDenied(match, Refusal{Time: at, Scope: scope, Code: outcome})
 					} else {
 						s.CountAllowed(match, scope, LastUse{Time: at, IP: "203.0.113.7"})
 					}
@@ -277,6 +277,9 @@ func TestSeriesIsExact(t *testing.T) {
 		}
 		if !maps.Equal(got, want) {
 			t.Errorf("%s: got %v\nwant %v", when, got, want)
+		}
+		if got, want := totalsOf(t, s), sumByOutcome(points); !maps.Equal(got, want) {
+			t.Errorf("%s: got totals %v\nwant %v", when, got, want)
 		}
 		if err := s.Flush(); err != nil {
 			t.Fatal(err)
@@ -443,4 +446,23 @@ func TestHistoryIsKeptUntilRetentionIsSet(t *testing.T) {
 	if n := prune(); n != 0 {
 		t.Errorf("with a retention of 400 days, %d days are left, want none", n)
 	}
+}
+
+// totalsOf returns the store's hourly totals.
+func totalsOf(t *testing.T, s *testStore) map[string]uint64 {
+	t.Helper()
+	points, err := s.Totals(StepHour, time.Time{}, s.Now().AddDate(1, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sumByOutcome(points)
+}
+
+// sumByOutcome adds up points with the same time and outcome.
+func sumByOutcome(points []Point) map[string]uint64 {
+	sums := make(map[string]uint64)
+	for _, p := range points {
+		sums[p.Time.String()+" "+p.Outcome] += p.Count
+	}
+	return sums
 }

@@ -284,7 +284,7 @@ func TestDelete(t *testing.T) {
 	}
 	// Counting requests in progress doesn't bring the usage back.
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
-	s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+	s.CountDenied(match, Refusal{Time: testTime, Scope: "unikernel:list", Code: "insufficient_scope"})
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,9 @@ type Usage struct {
 	Previous LastUse
 	// Days contains the requested days in order, without duplicates.
 	Days []DayUsage
+	// Refusals, in a difference, contains the difference's newest refusals, oldest first.
+	// [Store.Refusals] returns those of a token.
+	Refusals []Refusal
 }
 
 // LastUse describes the newest allowed request. The zero value means that the token was never
@@ -40,6 +43,7 @@ type LastUse struct {
 func (u Usage) Plus(more Usage) Usage {
 	u.Allowed, u.Denied = sum(u.Allowed, more.Allowed), sum(u.Denied, more.Denied)
 	u.Last, u.Previous = u.Last.newer(more.Last), u.Previous.newer(more.Previous)
+	u.Refusals = MergeRefusals(u.Refusals, more.Refusals)
 	u.Days = slices.Clone(u.Days)
 	for _, day := range more.Days {
 		i, found := slices.BinarySearchFunc(u.Days, day, func(a, b DayUsage) int { return cmp.Compare(a.Day, b.Day) })
@@ -71,9 +75,12 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 	})
 }
 
-// CountDenied counts a request that was refused despite a correct secret. scope is the
-// requested scope, or "" if it isn't known, and outcome is the refusal code.
-func (s *Store) CountDenied(m Match, at time.Time, scope, outcome string) {
-	s.count(&journalEntry{id: m.Token.ID, at: at.UnixMicro(), outcome: outcome, scope: scope})
-	s.publishUsedAfterRevoke(m, at)
+// CountDenied counts a request that was refused despite a correct secret. The refusal's path
+// must not contain a token. Like CountAllowed, it doesn't wait for the backend or the disk.
+func (s *Store) CountDenied(m Match, r Refusal) {
+	s.count(&journalEntry{
+		id: m.Token.ID, at: r.Time.UnixMicro(), outcome: r.Code, scope: r.Scope,
+		method: r.Method, route: r.Path[:min(len(r.Path), maxPathLength)], address: r.IP, agent: r.UserAgent,
+	})
+	s.publishUsedAfterRevoke(m, r.Time)
 }

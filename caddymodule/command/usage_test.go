@@ -22,7 +22,7 @@ func TestCommandUsage(t *testing.T) {
 	now := s.store.Now()
 	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: now, IP: "203.0.113.7",
 		UserAgent: strings.Repeat("agent ", 20), Route: "GET /api/unikernels"})
-	s.store.CountDenied(match, now, "unikernel:create", "insufficient_scope")
+	s.store.CountDenied(match, tokenstore.Refusal{Time: now, Scope: "unikernel:create", Code: "insufficient_scope"})
 	c := &console{now: func() time.Time { return now.Add(2 * time.Minute) }}
 	got := runCommand(c, "usage", id, other, "--address", s.address())
 	lines := strings.Split(got.out, "\n")

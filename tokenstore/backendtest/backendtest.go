@@ -64,7 +64,8 @@ func Run(t *testing.T, kind Kind) {
 		"token": testToken, "change": testChange, "digests": testDigests, "refusals": testRefusals, "ended": testEnded,
 		"requests": testRequests,
 		"list":     testList, "pages": testPages, "scan": testScan,
-		"usage": testUsage, "usage of deleted": testUsageOfDeleted, "damage": testDamage,
+		"usage": testUsage, "refused requests": testRefusedRequests, "totals": testTotals,
+		"usage of deleted": testUsageOfDeleted, "damage": testDamage,
 		"audit": testAudit, "prune": testPrune, "prune days": testPruneDays,
 		"state": testState, "backup": testBackup, "close": testClose, "close waits": testCloseWaits,
 		"close during use": testCloseDuringUse, "concurrency": testConcurrency,
@@ -223,7 +224,7 @@ func (s *suite) state() tokenstore.State {
 	s.Helper()
 	state, err := s.State()
 	s.check(err)
-	for _, at := range []*time.Time{&state.Recorded, &state.Elapsed, &state.Announced} {
+	for _, at := range []*time.Time{&state.Recorded, &state.Elapsed, &state.Announced, &state.BackedUp} {
 		*at = at.UTC()
 	}
 	return state

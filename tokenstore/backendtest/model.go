@@ -322,7 +322,8 @@ func (m *Model) Use(s *tokenstore.Store, t *ModelToken, random *rand.Rand) []Vio
 	t.MayBeCounted++
 	m.report(t)
 	if random.IntN(8) == 0 {
-		s.CountDenied(match, s.Now(), "block:write", "insufficient_scope")
+		s.CountDenied(match, tokenstore.Refusal{Time: s.Now(), Method: "POST", Path: "/api/block/create",
+			Scope: "block:write", Code: "insufficient_scope", IP: "2001:db8::7", UserAgent: "curl"})
 	} else {
 		s.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.Now(), IP: "2001:db8::7", UserAgent: "curl",
 			Route: "GET /x"})

@@ -19,10 +19,12 @@ func testState(s *suite) {
 	s.equal("new", s.state(), want)
 	for i, times := range []tokenstore.State{
 		{Recorded: now}, {Elapsed: now.Add(time.Second)}, {Announced: now.Add(2 * time.Second)}, {},
+		{BackedUp: now.Add(3 * time.Second)},
 		{Recorded: now.Add(-time.Hour), Elapsed: now, Announced: now.Add(time.Microsecond)}, // times may move backwards
 	} {
 		for _, t := range []struct{ to, from *time.Time }{{&want.Recorded, &times.Recorded},
-			{&want.Elapsed, &times.Elapsed}, {&want.Announced, &times.Announced}} {
+			{&want.Elapsed, &times.Elapsed}, {&want.Announced, &times.Announced},
+			{&want.BackedUp, &times.BackedUp}} {
 			if !t.from.IsZero() {
 				*t.to = *t.from
 			}
@@ -103,6 +105,8 @@ func (s *suite) calls(i int) map[string]func() error {
 		"SaveUsage": func() error {
 			return s.save(now, tokenstore.FlushState{}, map[token.ID]tokenstore.Usage{tok.ID: {Allowed: 1}})
 		},
+		"Refusals": func() error { _, _, err := s.Refusals(tok.ID); return err },
+		"Totals":   func() error { _, _, err := s.Totals(today, today); return err },
 		"Request": func() error {
 			if _, err := s.Request(tok.Digest); !errors.Is(err, tokenstore.ErrNotFound) {
 				return err

@@ -65,7 +65,8 @@ func (s *suite) use(store *tokenstore.Store, token created) {
 		s.Fatalf("taking from the quota: got %+v, %v", standing, err)
 	}
 	store.CountAllowed(match, "a:b", tokenstore.LastUse{Time: now, IP: "::1", UserAgent: "curl", Route: "GET /x"})
-	store.CountDenied(match, now, "a:b", "insufficient_scope")
+	store.CountDenied(match, tokenstore.Refusal{Time: now, Method: "GET", Path: "/x", Scope: "a:b",
+		Code: "insufficient_scope"})
 }
 
 // used verifies a token's totals, history and quota.

@@ -167,7 +167,8 @@ func TestCheckProblems(t *testing.T) {
 			check(t, err)
 			match, err := s.Authenticate(tok.credential, testTime)
 			check(t, err)
-			s.CountDenied(match, testTime, "unikernel:list", "insufficient_scope")
+			s.CountDenied(match, tokenstore.Refusal{Time: testTime, Scope: "unikernel:list",
+				Code: "insufficient_scope"})
 			check(t, s.Close())
 			test.damage(t, path)
 			report, err := Check(path)

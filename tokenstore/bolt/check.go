@@ -126,6 +126,8 @@ var checks = []struct {
 	{expiresBucket, checkOrder(tokenstore.OrderExpires)},
 	{usageBucket, checkUsage},
 	{daysBucket, checkDay},
+	{totalsBucket, checkTotal},
+	{refusalsBucket, checkRefusals},
 	{auditBucket, checkAudit},
 	{requestsBucket, checkKeptRequest},
 	{endedBucket, checkEndedSecret},
@@ -134,7 +136,7 @@ var checks = []struct {
 // checkMeta checks the times and the flush state.
 func checkMeta(tx *bbolt.Tx, report *Report) {
 	meta := tx.Bucket(metaBucket)
-	for _, key := range [][]byte{recordedKey, elapsedKey, announcedKey} {
+	for _, key := range [][]byte{recordedKey, elapsedKey, announcedKey, backedUpKey} {
 		if value := meta.Get(key); value != nil || bytes.Equal(key, recordedKey) {
 			if _, err := decodeTime(value); err != nil {
 				report.add("the %s: %v", timeNames[string(key)], err)
@@ -222,6 +224,24 @@ func checkDay(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
 		report.add("usage of token %s on %s: %v", key[dayKeyLength-len(token.ID{}):],
 			keyDay(key).Start().Format(time.DateOnly), err)
+	}
+}
+
+func checkTotal(_ *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != totalKeyLength {
+		report.add("a day's total usage has a key of %d bytes", len(key))
+	} else if _, err := tokenstore.DecodeDay(key, keyDay(key), record); err != nil {
+		report.add("total usage on %s: %v", keyDay(key).Start().Format(time.DateOnly), err)
+	}
+}
+
+func checkRefusals(tx *bbolt.Tx, report *Report, key, record []byte) {
+	if len(key) != len(token.ID{}) || !has(tx.Bucket(tokensBucket), key) {
+		report.add("a record of refused requests belongs to a token that doesn't exist")
+		return
+	}
+	if _, err := tokenstore.DecodeRefusals(token.ID(key), record); err != nil {
+		report.add("refused requests of token %s: %v", key, err)
 	}
 }
 

@@ -87,7 +87,7 @@ func TestWrongClockLosesNothing(t *testing.T) {
 					if match.Status == token.StatusActive {
 						return
 					}
-					s.CountDenied(match, s.Now(), "a:b", "expired_token")
+					s.CountDenied(match, tokenstore.Refusal{Time: s.Now(), Scope: "a:b", Code: "expired_token"})
 				})
 			}
 			runWithClock(t, path, later, func(s *tokenstore.Store) {

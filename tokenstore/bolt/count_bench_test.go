@@ -43,7 +43,8 @@ func BenchmarkCount(b *testing.B) {
 		s, matches := usedTokens(b, 1)
 		b.ReportAllocs()
 		for b.Loop() {
-			s.CountDenied(matches[0], testTime, "unikernel:create", "insufficient_scope")
+			s.CountDenied(matches[0], tokenstore.Refusal{Time: testTime, Scope: "unikernel:create",
+				Code: "insufficient_scope"})
 		}
 	})
 }

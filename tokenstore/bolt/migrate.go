@@ -69,19 +69,22 @@ func migrateCounters(b *Backend) error {
 		return err
 	}
 	err = b.update(func(tx *bbolt.Tx) error {
+		added := make(totals)
 		for slot := counterLength; slot+counterLength <= len(content); slot += counterLength {
 			c, ok := readCounter(content[slot:])
 			if !ok {
 				continue
 			}
-			if err := addCounter(tx, c); err != nil {
+			if err := addCounter(tx, c, added); err != nil {
 				return err
 			}
 		}
-		if tx.Bucket(unreadBucket) == nil {
-			return nil
+		if tx.Bucket(unreadBucket) != nil {
+			if err := tx.DeleteBucket(unreadBucket); err != nil {
+				return err
+			}
 		}
-		return tx.DeleteBucket(unreadBucket)
+		return addTotals(tx, added)
 	})
 	if err != nil {
 		return fmt.Errorf("adding the counts in %s: %w", b.path+countersSuffix, err)
@@ -116,7 +119,7 @@ const outcomeUnknown = "unknown"
 // addCounter adds a slot's unsaved counts to the token's usage. It attributes them to the
 // scope of the last use, because the earlier version saved counts for any other scope within a
 // second.
-func addCounter(tx *bbolt.Tx, c counter) error {
+func addCounter(tx *bbolt.Tx, c counter, sums totals) error {
 	saved, _ := savedUsage(tx, c.id) // zero if it can't be read
 	if unread := tx.Bucket(unreadBucket); unread != nil {
 		if base, err := tokenstore.DecodeUsage(c.id, unread.Get(c.id[:])); err == nil {
@@ -137,7 +140,7 @@ func addCounter(tx *bbolt.Tx, c counter) error {
 	day.Add(tokenstore.Point{Time: at, Scope: lastScope(tx, c.id), Outcome: tokenstore.OutcomeOK, Count: more.Allowed})
 	day.Add(tokenstore.Point{Time: at, Outcome: outcomeUnknown, Count: more.Denied})
 	more.Days = []tokenstore.DayUsage{day}
-	return addUsage(tx, c.id, more)
+	return addUsage(tx, c.id, more, sums)
 }
 
 // lastScope returns the scope of a token's last use, which the earlier version stored in usage

@@ -112,7 +112,7 @@ func missingBuckets(content *boltfile.File) (missing [][]byte) {
 			missing = append(missing, name)
 		}
 	}
-	for _, name := range [][]byte{endedBucket, flushBucket} {
+	for _, name := range optionalBuckets {
 		if !content.HasBucket(name) &&
 			slices.ContainsFunc(content.Buckets(),
 				func(other string) bool { return bitsDiffer(other, string(name)) == 1 }) {

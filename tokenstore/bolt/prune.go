@@ -34,6 +34,9 @@ func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
 		if err == nil {
 			err = addUpHours(tx, keep.Hours)
 		}
+		if err == nil {
+			err = pruneTotals(tx, keep)
+		}
 		more = hasExpired(tx, keep)
 		return err
 	})
@@ -54,7 +57,7 @@ func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 		}
 	}
 	key := firstWithHours(tx)
-	return key != nil && isDayBefore(keep.Hours)(key)
+	return key != nil && isDayBefore(keep.Hours)(key) || hasExpiredTotals(tx, keep)
 }
 
 // isBefore returns a function that reports whether the time at the start of a key is before t.

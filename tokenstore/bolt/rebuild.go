@@ -74,8 +74,8 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 	}
 	r := &rebuilder{source: source, sink: sink{db: db}, endedSecrets: make(map[token.Digest]bool)}
 	r.salvage()
-	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.audit,
-		r.requests, r.ended, r.meta, r.sink.commit} {
+	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.refusals,
+		r.totals, r.audit, r.requests, r.ended, r.meta, r.sink.commit} {
 		if err := part(); err != nil {
 			r.sink.rollback()
 			return Losses{}, err
@@ -366,6 +366,71 @@ func (r *rebuilder) restoreUsage() error {
 			r.sink.delete(daysBucket, newest))
 	}
 	return err
+}
+
+// refusals copies the refusals of existing tokens. If a token has two records, refusals copies
+// the one with the newest refusal.
+func (r *rebuilder) refusals() error {
+	newest := func(refusals []tokenstore.Refusal) (t time.Time) {
+		if len(refusals) > 0 {
+			t = refusals[len(refusals)-1].Time
+		}
+		return t
+	}
+	return r.copyRecords(refusalsBucket, len(token.ID{}), func(key, value, before []byte) (bool, string) {
+		refusals, err := tokenstore.DecodeRefusals(token.ID(key), value)
+		if err != nil {
+			return false, fmt.Sprintf("the refused requests of token %s", key)
+		}
+		r.seen(newest(refusals))
+		copied, _ := tokenstore.DecodeRefusals(token.ID(key), before)
+		return !newest(refusals).Before(newest(copied)), ""
+	})
+}
+
+// totals copies the total usage of each day. It recreates lost totals from the usage of the
+// existing tokens.
+func (r *rebuilder) totals() error {
+	found := make(totals)
+	complete := r.source.Sound() && r.source.File().HasBucket(totalsBucket)
+	var readErr error
+	for key, value := range r.entries(totalsBucket, &readErr) {
+		if len(key) != totalKeyLength {
+			r.lose(totalsBucket, "an entry with a damaged key")
+			complete = false
+			continue
+		}
+		day, err := tokenstore.DecodeDay(key, keyDay(key), value)
+		if err != nil {
+			r.lose(totalsBucket, "the total usage on %s", keyDay(key).Start().Format(time.DateOnly))
+			complete = false
+		} else if found[day.Day] == nil || dayTotal(day) >= dayTotal(*found[day.Day]) {
+			found[day.Day] = &day
+		}
+	}
+	if !complete {
+		if err := r.sink.commit(); err != nil {
+			return err
+		}
+		var sums totals
+		err := r.sink.db.View(func(tx *bbolt.Tx) (err error) {
+			sums, err = sumUsage(tx.Bucket(tokensBucket), tx.Bucket(usageBucket), tx.Bucket(daysBucket))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for day, sum := range sums {
+			if found[day] == nil || dayTotal(*sum) > dayTotal(*found[day]) {
+				found[day] = sum
+			}
+		}
+	}
+	for _, day := range slices.Sorted(maps.Keys(found)) {
+		key := totalKey(day)
+		readErr = errors.Join(readErr, r.sink.put(totalsBucket, key, tokenstore.EncodeDay(key, *found[day])))
+	}
+	return readErr
 }
 
 func dayTotal(day tokenstore.DayUsage) (n uint64) {

@@ -41,6 +41,20 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 		_, err := tokenstore.DecodeDay(key, keyDay(key), value)
 		return err == nil
 	},
+	string(totalsBucket): func(key, value []byte) bool {
+		if len(key) != totalKeyLength {
+			return false
+		}
+		_, err := tokenstore.DecodeDay(key, keyDay(key), value)
+		return err == nil
+	},
+	string(refusalsBucket): func(key, value []byte) bool {
+		if len(key) != len(token.ID{}) {
+			return false
+		}
+		_, err := tokenstore.DecodeRefusals(token.ID(key), value)
+		return err == nil
+	},
 	string(auditBucket): func(key, value []byte) bool {
 		_, err := tokenstore.DecodeAuditEntry(key, value)
 		return err == nil && len(key) == auditKeyLength
@@ -87,7 +101,8 @@ func (r *rebuilder) salvage() {
 		}
 		// A damaged token or usage record still shows that the token existed.
 		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) &&
-			!recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) {
+			!recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) &&
+			!recordBuckets[string(refusalsBucket)](key, value) {
 			r.salvaged[string(tokensBucket)] = append(tokens, entry{bytes.Clone(key), lostRecord})
 		}
 	}

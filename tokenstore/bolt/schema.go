@@ -29,11 +29,15 @@ var (
 	requestedBucket = []byte("requested")
 
 	// These buckets are created when their first entry is written.
-	endedBucket = []byte("ended")
-	flushBucket = []byte("flush")
+	endedBucket    = []byte("ended")
+	flushBucket    = []byte("flush")
+	refusalsBucket = []byte("refusals")
+	// Stores created by earlier versions lack totalsBucket until this version saves usage.
+	totalsBucket = []byte("totals")
 
 	announcedKey = []byte("told")
 	elapsedKey   = []byte("passed")
+	backedUpKey  = []byte("backed up")
 	formatKey    = []byte("format")
 	versionKey   = []byte("version")
 	recordedKey  = []byte("recorded")
@@ -56,11 +60,14 @@ func putTransaction(tx *bbolt.Tx) error {
 // timeNames maps the keys of times in the meta bucket to the names that reports use.
 var timeNames = map[string]string{
 	string(recordedKey): "recorded time", string(elapsedKey): "elapsed time",
-	string(announcedKey): "time of the last expiry events",
+	string(announcedKey): "time of the last expiry events", string(backedUpKey): "time of the last backup",
 }
 
+// optionalBuckets lists the buckets that a store may lack.
+var optionalBuckets = [][]byte{endedBucket, flushBucket, refusalsBucket, totalsBucket}
+
 // metaKeys lists the keys in the meta bucket that a rebuild copies.
-var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, wholeKey, identityKey}
+var metaKeys = [][]byte{recordedKey, elapsedKey, announcedKey, backedUpKey, wholeKey, identityKey}
 
 // buckets lists the buckets that every store has, in addition to meta.
 var buckets = [][]byte{tokensBucket, digestsBucket, usageBucket, daysBucket, createdBucket, expiresBucket, auditBucket,
@@ -72,6 +79,9 @@ func createSchema(tx *bbolt.Tx) error {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
+	}
+	if _, err := tx.CreateBucket(totalsBucket); err != nil {
+		return err
 	}
 	meta, err := tx.CreateBucket(metaBucket)
 	if err != nil {

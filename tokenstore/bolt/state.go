@@ -19,10 +19,11 @@ func (b *Backend) State() (state tokenstore.State, err error) {
 		if identity := meta.Get(identityKey); len(identity) == identityLength {
 			state.Identity = binary.BigEndian.Uint64(identity)
 		}
-		var errs [3]error
+		var errs [4]error
 		state.Recorded, errs[0] = decodeTime(meta.Get(recordedKey))
 		state.Elapsed, errs[1] = optionalTime(meta.Get(elapsedKey))
 		state.Announced, errs[2] = optionalTime(meta.Get(announcedKey))
+		state.BackedUp, errs[3] = optionalTime(meta.Get(backedUpKey))
 		return errors.Join(errs[:]...)
 	})
 	return state, err
@@ -51,7 +52,8 @@ func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry)
 		for _, t := range []struct {
 			key  []byte
 			time time.Time
-		}{{recordedKey, times.Recorded}, {elapsedKey, times.Elapsed}, {announcedKey, times.Announced}} {
+		}{{recordedKey, times.Recorded}, {elapsedKey, times.Elapsed}, {announcedKey, times.Announced},
+			{backedUpKey, times.BackedUp}} {
 			if t.time.IsZero() {
 				continue
 			}

@@ -42,19 +42,24 @@ func savedUsage(tx *bbolt.Tx, id token.ID) (tokenstore.Usage, error) {
 func (b *Backend) SaveUsage(now time.Time, state tokenstore.FlushState,
 	usages iter.Seq2[token.ID, tokenstore.Usage]) error {
 	return b.update(func(tx *bbolt.Tx) error {
+		added := make(totals)
 		for id, usage := range usages {
-			if err := addUsage(tx, id, usage); err != nil {
+			if err := addUsage(tx, id, usage, added); err != nil {
 				return err
 			}
 		}
-		return errors.Join(putFlushState(tx, state), recordTime(tx, now))
+		return errors.Join(addTotals(tx, added), putFlushState(tx, state), recordTime(tx, now))
 	})
 }
 
-// addUsage adds to a token's usage if the token exists.
-func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
-	if tx.Bucket(tokensBucket).Get(id[:]) == nil {
+// addUsage adds to a token's usage and refusals and to sums, if the token exists.
+func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage, sums totals) error {
+	record := tx.Bucket(tokensBucket).Get(id[:])
+	if record == nil {
 		return nil
+	}
+	for _, day := range added.Days {
+		sums.add(id, record, day)
 	}
 	saved, _ := savedUsage(tx, id) // zero if it can't be read
 	usage := saved.Plus(added)
@@ -63,7 +68,8 @@ func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage) error {
 			return err
 		}
 	}
-	return tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage))
+	return errors.Join(addRefusals(tx, id, added.Refusals),
+		tx.Bucket(usageBucket).Put(id[:], tokenstore.EncodeUsage(id, usage)))
 }
 
 // A day record's key consists of the day and the token's ID. Records that are written or
@@ -105,6 +111,11 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 	used, err := savedUsage(tx, id)
 	if err != nil || len(used.Days) > 0 {
 		if err := removeDays(tx.Bucket(daysBucket), id); err != nil {
+			return err
+		}
+	}
+	if refusals := tx.Bucket(refusalsBucket); refusals != nil {
+		if err := refusals.Delete(id[:]); err != nil {
 			return err
 		}
 	}
