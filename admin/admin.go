@@ -59,6 +59,14 @@ type Config struct {
 	IsUpstreamToken func(token.Digest) bool
 	// Gates are the gates that the explain call can query.
 	Gates []gate.NamedGate
+	// BackendFailures returns the gates' backends that did not respond to the last request.
+	// Nil means that this isn't known.
+	BackendFailures func() []BackendFailure
+	// Settings describes the configuration.
+	Settings Settings
+	// Stopping reports whether the server is stopping, so that long responses must end. Nil
+	// means that it never stops.
+	Stopping func() bool
 	// BodyTimeout is how long a client may take to send a body. The default is one
 	// minute.
 	BodyTimeout time.Duration
@@ -85,6 +93,7 @@ func newAPI(config Config) *api {
 type api struct {
 	Config
 	crossOrigin http.CrossOriginProtection
+	surveys     surveys
 }
 
 // call is a request being served.

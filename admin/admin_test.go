@@ -299,7 +299,8 @@ func TestHealth(t *testing.T) {
 	f := newFixture(t)
 	got := regexp.MustCompile(`[0-9]{3,}`).ReplaceAllString(f.do(http.MethodGet, "/healthz", "").Body.String(), "N")
 	if got != `{"status":"ok","checks":{"store":{"status":"ok"},"journal":{"status":"ok"},"clock":{"status":"ok"},`+
-		`"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0}}}` {
+		`"disk_free":{"status":"ok","bytes":N},"damaged":{"status":"ok","tokens":0},`+
+		`"backend":{"status":"ok"},"backup":{"status":"ok"}}}` {
 		t.Errorf("healthy store: got %s", got)
 	}
 	// The clock falls behind the time recorded in the store.

@@ -12,7 +12,7 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-var auditParameters = []string{"limit", "cursor", "token_id", "actor", "action"}
+var auditParameters = []string{"limit", "cursor", "token_id", "actor", "action", "from", "to"}
 
 // auditObject is an audit entry as the API returns it.
 type auditObject struct {
@@ -36,11 +36,11 @@ func (c *call) listAudit() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	page, refusal := c.parseAudit()
+	page, from, refusal := c.parseAudit()
 	if refusal != nil {
 		return refusal
 	}
-	entries, next, err := searchAudit(c.r.Context(), store, page)
+	entries, next, err := searchAudit(c.r.Context(), store, page, from)
 	if err != nil {
 		return c.storeRefusal(err)
 	}
@@ -65,11 +65,11 @@ func (c *call) listAudit() *Refusal {
 // keeps a search with few matches from holding a transaction open for long.
 const auditChunk = 10_000
 
-// searchAudit returns a page of matching entries and the next page's position, or nil if
-// this is the last page.
-func searchAudit(ctx context.Context, store *tokenstore.Store,
-	page tokenstore.AuditPage) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
-	limit, match := page.Limit, page.Match
+// searchAudit returns a page of matching entries that aren't older than from, and the next
+// page's position, or nil if this is the last page.
+func searchAudit(ctx context.Context, store *tokenstore.Store, page tokenstore.AuditPage,
+	from time.Time) (found []tokenstore.AuditEntry, next *tokenstore.AuditPosition, err error) {
+	limit, match, over := page.Limit, page.Match, false
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
@@ -78,7 +78,8 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 		left := auditChunk
 		page.Match = func(e tokenstore.AuditEntry) bool {
 			left--
-			return left < 0 || match(e)
+			over = over || e.Time.Before(from)
+			return left < 0 || over || match(e)
 		}
 		page.Limit = limit - len(found)
 		entries, next, err := store.Audit(page)
@@ -86,9 +87,12 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 			return nil, nil, err
 		}
 		for _, e := range entries {
-			if match(e) {
+			if !e.Time.Before(from) && match(e) {
 				found = append(found, e)
 			}
+		}
+		if over {
+			return found, nil, nil
 		}
 		if next == nil || len(found) == limit {
 			return found, next, nil
@@ -97,36 +101,51 @@ func searchAudit(ctx context.Context, store *tokenstore.Store,
 	}
 }
 
-func (c *call) parseAudit() (page tokenstore.AuditPage, refusal *Refusal) {
+func (c *call) parseAudit() (page tokenstore.AuditPage, from time.Time, refusal *Refusal) {
 	page.Limit = defaultLimit
+	var to time.Time
+	for name, t := range map[string]*time.Time{"from": &from, "to": &to} {
+		if text, given := c.parameters[name]; given {
+			var rule string
+			if *t, rule = parseTime(text); rule != "" {
+				return page, from, refuseParameter(name, rule)
+			}
+		}
+	}
+	if !to.IsZero() {
+		page.Before = &tokenstore.AuditPosition{Time: to}
+	}
 	if limit, given := c.parameters["limit"]; given {
 		var rule string
 		if page.Limit, rule = parseLimit(limit); rule != "" {
-			return page, refuseParameter("limit", rule)
+			return page, from, refuseParameter("limit", rule)
 		}
 	}
 	if cursor, given := c.parameters["cursor"]; given {
 		position, ok := parseAuditCursor(cursor)
 		if !ok {
-			return page, refuseParameter("cursor", "isn't a next_cursor from the audit log; leave it out to start over")
+			return page, from, refuseParameter("cursor",
+				"isn't a next_cursor from the audit log; leave it out to start over")
 		}
-		page.Before = position
+		if page.Before == nil || position.Time.Before(to) {
+			page.Before = position
+		}
 	}
 	actor, action := c.parameters["actor"], c.parameters["action"]
 	for _, name := range []string{"actor", "action"} {
 		if value, given := c.parameters[name]; given && value == "" {
-			return page, refuseParameter(name, ruleEmpty)
+			return page, from, refuseParameter(name, ruleEmpty)
 		}
 	}
 	text, byID := c.parameters["token_id"]
 	id, err := token.ParseID(text)
 	if byID && err != nil {
-		return page, refuseParameter("token_id", "isn't a token ID: "+err.Error())
+		return page, from, refuseParameter("token_id", "isn't a token ID: "+err.Error())
 	}
 	page.Match = func(e tokenstore.AuditEntry) bool {
 		return (!byID || e.TokenID == id) && (actor == "" || e.Actor == actor) && (action == "" || e.Action == action)
 	}
-	return page, nil
+	return page, from, nil
 }
 
 // parseLimit parses a page size. If the value is invalid, it returns the rule that the

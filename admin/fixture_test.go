@@ -118,7 +118,8 @@ func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backe
 		Authenticate: func(*http.Request) (tokenstore.Actor, *Refusal) {
 			return tokenstore.Actor{Name: "caddy-admin", Address: "127.0.0.1"}, nil
 		},
-		Logger: zap.New(core),
+		Logger:   zap.New(core),
+		Stopping: func() bool { return true }, // GET /events ends immediately
 	}
 	for _, c := range change {
 		c(&config)
@@ -195,7 +196,8 @@ func (f *fixture) serve(r *http.Request) *httptest.ResponseRecorder {
 			p.Data != p.Detail || p.Success == nil || *p.Success {
 			f.t.Errorf("%s %s: the envelope is incomplete: %s", r.Method, r.URL.Path, w.Body)
 		}
-	case r.URL.Path == "/backup" && contentType == "application/octet-stream":
+	case r.URL.Path == "/backup" && contentType == "application/octet-stream",
+		r.URL.Path == "/events" && contentType == "text/event-stream":
 	case contentType != "application/json":
 		f.t.Errorf("%s %s: got Content-Type %q", r.Method, r.URL.Path, contentType)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -29,6 +30,8 @@ type healthChecks struct {
 	Clock    healthCheck `json:"clock"`
 	DiskFree healthCheck `json:"disk_free"`
 	Damaged  healthCheck `json:"damaged"`
+	Backend  healthCheck `json:"backend"`
+	Backup   healthCheck `json:"backup"`
 }
 
 // healthCheck is the result of one check.
@@ -41,6 +44,17 @@ type healthCheck struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// Tokens is the number of damaged tokens.
 	Tokens *int `json:"tokens,omitzero"`
+	// Time is when the last backup was made.
+	Time *timeOrNull `json:"time,omitzero"`
+}
+
+// BackendFailure is a failure of a gate's backend to respond to the last request.
+type BackendFailure struct {
+	// Gate is the gate's name.
+	Gate string
+	// Code is the refusal code that the client received.
+	Code gate.Code
+	Time time.Time
 }
 
 const (
@@ -64,20 +78,7 @@ func (c *call) health() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	health := store.Health()
-	checks := healthChecks{
-		Store: healthCheck{Status: checkOK}, Journal: journalCheck(store), Clock: clockCheck(store),
-		DiskFree: diskCheck(health), Damaged: damagedCheck(health),
-	}
-	err := store.Ping()
-	switch {
-	case err != nil:
-		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be read" + cause(err) + "."}
-	case health.Write != nil:
-		err = health.Write
-		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) +
-			". Existing tokens keep working, but nothing can be changed."}
-	}
+	checks, err := c.checks(store)
 	if err != nil {
 		refusal := refuseError(codeStore, checks.Store.Detail+" See Caddy's log for details.").header("Retry-After",
 			storeRetryAfter)
@@ -88,11 +89,31 @@ func (c *call) health() *Refusal {
 	return c.respond(http.StatusOK, summarize(checks))
 }
 
+// checks performs all health checks. The error is the reason why the store check failed.
+func (c *call) checks(store *tokenstore.Store) (healthChecks, error) {
+	health := store.Health()
+	checks := healthChecks{
+		Store: healthCheck{Status: checkOK}, Journal: journalCheck(store), Clock: clockCheck(store),
+		DiskFree: diskCheck(health), Damaged: damagedCheck(health), Backend: c.backendCheck(),
+		Backup: backupCheck(store),
+	}
+	err := store.Ping()
+	switch {
+	case err != nil:
+		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be read" + cause(err) + "."}
+	case health.Write != nil:
+		err = health.Write
+		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) +
+			". Existing tokens keep working, but nothing can be changed."}
+	}
+	return checks, err
+}
+
 // summarize returns the overall health. It must not be called if any check has failed.
 func summarize(checks healthChecks) health {
 	h := health{Status: healthOK, Checks: checks}
 	var warnings []string
-	for _, check := range []healthCheck{checks.Clock, checks.Journal, checks.DiskFree, checks.Damaged} {
+	for _, check := range []healthCheck{checks.Clock, checks.Journal, checks.DiskFree, checks.Damaged, checks.Backend} {
 		if check.Status != checkOK {
 			warnings = append(warnings, check.Detail)
 		}
@@ -163,6 +184,30 @@ func damagedCheck(health tokenstore.Health) healthCheck {
 	}
 	if len(details) > 0 {
 		check.Status, check.Detail = checkWarning, strings.Join(details, " ")
+	}
+	return check
+}
+
+func (c *call) backendCheck() healthCheck {
+	if c.BackendFailures == nil {
+		return healthCheck{Status: checkOK}
+	}
+	var details []string
+	for _, f := range c.BackendFailures() {
+		details = append(details, fmt.Sprintf("The backend of the gate at %s did not respond to the last request, "+
+			"at %s (%s). Check that it runs and that Caddy can reach it.",
+			f.Gate, f.Time.UTC().Format(time.RFC3339), f.Code))
+	}
+	if len(details) == 0 {
+		return healthCheck{Status: checkOK}
+	}
+	return healthCheck{Status: checkWarning, Detail: strings.Join(details, " ")}
+}
+
+func backupCheck(store *tokenstore.Store) healthCheck {
+	check := healthCheck{Status: checkOK}
+	if at, err := store.LastBackup(); err == nil && !at.IsZero() {
+		check.Time = (*timeOrNull)(&at)
 	}
 	return check
 }

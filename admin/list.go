@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +18,8 @@ const (
 	maxQuery = 400
 )
 
-var listParameters = []string{"limit", "cursor", "sort", "q", "status", "account", "scope", "never_used",
-	"unused_since", "count"}
+var listParameters = []string{"limit", "cursor", "sort", "q", "kind", "status", "account", "owner", "tag", "scope",
+	"never_used", "unused_since", "expires_before", "count"}
 
 // listQuery holds the parameters of GET /tokens.
 type listQuery struct {
@@ -107,7 +108,13 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 		if len(value) > maxQuery {
 			return "is longer than any name"
 		}
-		query.filter.text = value
+		query.filter.text = strings.ToLower(value)
+		query.filter.id = c.idPrefix(value)
+	case "kind":
+		if value != token.KindAPI.String() && value != token.KindAdmin.String() {
+			return "must be " + token.KindAPI.String() + " or " + token.KindAdmin.String()
+		}
+		query.filter.kind = value
 	case "status":
 		if !slices.Contains(statusNames(), value) {
 			return "must be one of " + strings.Join(statusNames(), ", ")
@@ -118,6 +125,16 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 			return ruleEmpty
 		}
 		query.filter.account = value
+	case "owner":
+		if value == "" {
+			return ruleEmpty
+		}
+		query.filter.owner = value
+	case "tag":
+		if value == "" {
+			return ruleEmpty
+		}
+		query.filter.tag = value
 	case "scope":
 		if value == "" {
 			return ruleEmpty
@@ -127,6 +144,8 @@ func (c *call) parseListParameter(query *listQuery, name, value string) (rule st
 		query.filter.neverUsed, rule = parseBool(value)
 	case "unused_since":
 		query.filter.unusedSince, rule = parseTime(value)
+	case "expires_before":
+		query.filter.expiresBefore, rule = parseTime(value)
 	case "count":
 		var count *bool
 		if count, rule = parseBool(value); count != nil {
@@ -168,34 +187,73 @@ func (c *call) scope(name string) token.Scope {
 
 // filter selects the tokens that meet all of its conditions.
 type filter struct {
-	now        time.Time
-	text       string
+	now time.Time
+	// text is in lower case. id is the beginning of an ID; empty matches no token.
+	text, id   string
+	kind       string
 	status     string
 	warnBefore token.Lifetime
 	account    string
+	owner, tag string
 	scope      token.Scope
 	neverUsed  *bool
 	// unusedSince selects tokens that were neither used nor created since that time.
 	unusedSince time.Time
+	// expiresBefore selects tokens that expire before that time.
+	expiresBefore time.Time
+}
+
+// idPrefix returns the beginning of an ID that a search text contains. The text may be a token's
+// hint, such as "mmk_4fQ9Zt2LkVb7_…", or the beginning of one.
+func (c *call) idPrefix(text string) string {
+	for _, prefix := range c.Policy.Prefixes {
+		for _, kind := range []string{"k_", "a_"} {
+			if rest, ok := strings.CutPrefix(text, prefix+kind); ok {
+				id, _, _ := strings.Cut(rest, "_")
+				return id
+			}
+		}
+	}
+	return text
 }
 
 // isEmpty reports whether the filter has no conditions.
 func (f *filter) isEmpty() bool {
-	return f.text == "" && f.status == "" && f.account == "" && f.scope.Name == "" && f.neverUsed == nil &&
-		f.unusedSince.IsZero()
+	return f.text == "" && f.kind == "" && f.status == "" && f.account == "" && f.owner == "" && f.tag == "" &&
+		f.scope.Name == "" && f.neverUsed == nil && f.unusedSince.IsZero() && f.expiresBefore.IsZero()
 }
 
 func (f *filter) matches(t tokenstore.TokenUsage) bool {
 	switch {
-	case f.account != "" && t.Token.Account != f.account,
+	case f.kind != "" && t.Token.Kind.String() != f.kind,
+		f.account != "" && t.Token.Account != f.account,
+		f.owner != "" && t.Token.Metadata[ownerKey] != f.owner,
+		f.tag != "" && !slices.Contains(tagsOf(t.Token), f.tag),
+		!f.expiresBefore.IsZero() && (t.Token.ExpiresAt.IsZero() || !t.Token.ExpiresAt.Before(f.expiresBefore)),
 		f.scope.Name != "" && !f.hasScope(t.Token.Scopes),
 		f.neverUsed != nil && *f.neverUsed != t.Usage.Last.Time.IsZero(),
 		!f.unusedSince.IsZero() && !lastSeen(t).Before(f.unusedSince),
 		f.status != "" && !f.hasStatus(t.Token):
 		return false
 	}
-	return f.text == "" || strings.HasPrefix(t.Token.ID.String(), f.text) ||
-		strings.Contains(strings.ToLower(t.Token.Name), strings.ToLower(f.text))
+	return f.text == "" || f.contains(t)
+}
+
+// contains reports whether the search text occurs in one of the texts by which people know a
+// token: the beginning of its ID, its name, its metadata or the beginning of an address.
+func (f *filter) contains(t tokenstore.TokenUsage) bool {
+	if f.id != "" && strings.HasPrefix(t.Token.ID.String(), f.id) ||
+		strings.Contains(strings.ToLower(t.Token.Name), f.text) || strings.HasPrefix(t.Usage.Last.IP, f.text) {
+		return true
+	}
+	for _, value := range t.Token.Metadata {
+		if strings.Contains(strings.ToLower(value), f.text) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(t.Token.AllowedIPs, func(allowed netip.Prefix) bool {
+		return strings.HasPrefix(allowed.String(), f.text)
+	})
 }
 
 // lastSeen returns when a token was last used, or when it was created if it has never been

@@ -500,3 +500,36 @@ func TestListReadsOnlyThePage(t *testing.T) {
 		}
 	}
 }
+
+// TestLabels verifies the filters by kind, owner, tag and expiry, and that the search looks into
+// everything by which people know a token.
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ciID, ci := f.create(`{"name":"ci","expires_in":"6d","metadata":{"owner":"Web team","tags":"prod, deploy"}}`)
+	f.create(`{"name":"nightly","metadata":{"owner":"data team","tags":"prod","ticket":"OPS-17"},
+		"allowed_ips":["198.51.100.0/24"]}`)
+	adminID, _ := f.create(`{"kind":"admin","name":"carol"}`)
+	f.use(ci, 1, tokenstore.LastUse{Time: f.store.Now(), IP: "203.0.113.7"})
+	for query, want := range map[string]string{
+		"kind=api": "nightly ci", "kind=admin": "carol", "owner=Web team": "ci", "owner=web": "",
+		"tag=prod":   "nightly ci",
+		"tag=deploy": "ci", "tag=pro": "", "expires_before=2026-03-08T12:00:00Z": "ci",
+		"tag=prod&owner=data team": "nightly",
+		"q=web t":                  "ci", "q=ops-17": "nightly", "q=203.0.113": "ci",
+		"q=198.51.100": "nightly", "q=0.113": "",
+		"q=mmk_" + ciID: "ci", "q=mmk_" + ciID + "_…": "ci", "q=mmk_" + ciID[:5]: "ci",
+		"q=mma_" + adminID + "_…": "carol",
+		"q=zzk_" + ciID:           "ci", "q=" + ciID[:6]: "ci", "q=mmk_": "", "q=CAROL": "carol",
+	} {
+		got := strings.Join(f.names("sort=-name&"+strings.ReplaceAll(query, " ", "%20")), " ")
+		if got != want {
+			t.Errorf("%s: got %q, want %q", query, got, want)
+		}
+	}
+	for query, parameter := range map[string]string{
+		"kind=robot": "kind", "owner=": "owner", "tag=": "tag", "expires_before=tomorrow": "expires_before",
+	} {
+		f.refused(f.do(http.MethodGet, "/tokens?"+query, ""), 400, "invalid_parameter", "parameter="+parameter)
+	}
+}

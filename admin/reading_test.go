@@ -118,6 +118,23 @@ func TestAudit(t *testing.T) {
 	if !slices.Equal(pages, append(want[:6:6], "create", "create")) {
 		t.Errorf("reading in pages: got %q", pages)
 	}
+	for query, want := range map[string][]string{
+		"from=2026-03-01T12:05:00Z": {"revoke", "delete"}, "from=2026-03-01T12:06:01Z": nil,
+		"to=2026-03-01T12:02:00Z": {"create", "edit"}, "to=2026-03-01T11:00:00Z": nil,
+		"from=2026-03-01T12:02:00Z&to=2026-03-01T12:04:00Z": {"rotate", "disable"},
+		"from=2026-03-01T12:00:00Z&to=2026-03-01T12:05:00Z": {"create", "edit", "rotate", "disable", "enable"},
+	} {
+		var got []string
+		for cursor := ""; ; cursor = "&cursor=" + *page.NextCursor {
+			got = append(got, read("limit=2&token_id="+id+"&"+query+cursor)...)
+			if page.NextCursor == nil {
+				break
+			}
+		}
+		if slices.Reverse(got); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", query, got, want)
+		}
+	}
 	if got := read("action=rotate"); !slices.Equal(got, []string{"rotate"}) {
 		t.Errorf("got %q", got)
 	}
@@ -357,7 +374,7 @@ func TestSearchAudit(t *testing.T) {
 		limit := test.limit
 		var found []string
 		for page := (tokenstore.AuditPage{Limit: limit, Match: rare}); ; {
-			entries, next, err := searchAudit(t.Context(), store, page)
+			entries, next, err := searchAudit(t.Context(), store, page, time.Time{})
 			if err != nil || len(entries) > limit {
 				t.Fatalf("got %d entries, err %v", len(entries), err)
 			}
@@ -380,7 +397,7 @@ func TestSearchAudit(t *testing.T) {
 			cancel()
 		}
 	}
-	_, _, err = searchAudit(ctx, store, tokenstore.AuditPage{Limit: 50, Match: rare})
+	_, _, err = searchAudit(ctx, store, tokenstore.AuditPage{Limit: 50, Match: rare}, time.Time{})
 	if !errors.Is(err, context.Canceled) || audit.walked > auditChunk+100 {
 		t.Errorf("got error %v after %d entries", err, audit.walked)
 	}

@@ -104,7 +104,7 @@ type tokenWithSecret struct {
 // damagedName replaces the name of a token whose record can't be read.
 const damagedName = "(damaged)"
 
-func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) object {
+func (a *api) object(t *token.Token, usage tokenstore.Usage, now time.Time) object {
 	o := object{
 		ID:         t.ID.String(),
 		Kind:       t.Kind.String(),
@@ -132,7 +132,7 @@ func (c *call) object(t *token.Token, usage tokenstore.Usage, now time.Time) obj
 	if t.Damaged {
 		o.Name, o.TokenHint, o.Format = damagedName, "", "unknown"
 	}
-	o.ExpiresSoon = t.Status(now) == token.StatusActive && t.ExpiresSoon(c.WarnBefore, now)
+	o.ExpiresSoon = t.Status(now) == token.StatusActive && t.ExpiresSoon(a.WarnBefore, now)
 	if len(t.Scopes) > 0 {
 		o.Scopes = t.Scopes
 	}

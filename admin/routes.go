@@ -37,6 +37,7 @@ var routes = []route{
 	{method: http.MethodDelete, path: tokenPath, serve: (*call).deleteToken},
 	{method: http.MethodGet, path: tokenPath + "/usage", parameters: usageParameters, serve: (*call).tokenUsage},
 	{method: http.MethodGet, path: tokenPath + "/previous", serve: (*call).previousSecret},
+	{method: http.MethodGet, path: tokenPath + "/refusals", serve: (*call).tokenRefusals},
 	{method: http.MethodPost, path: tokenPath + "/rotate", serve: (*call).rotateToken},
 	{method: http.MethodPost, path: tokenPath + "/revoke", serve: (*call).revokeToken},
 	{method: http.MethodPost, path: tokenPath + "/disable", serve: (*call).disableToken},
@@ -47,6 +48,9 @@ var routes = []route{
 	{method: http.MethodPost, path: "/explain", serve: (*call).explain, reads: true},
 	{method: http.MethodGet, path: "/scopes", serve: (*call).listScopes},
 	{method: http.MethodGet, path: "/accounts", serve: (*call).listAccounts},
+	{method: http.MethodGet, path: "/overview", serve: (*call).overview},
+	{method: http.MethodGet, path: "/events", serve: (*call).events},
+	{method: http.MethodGet, path: "/settings", serve: (*call).showSettings},
 	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
 	{method: http.MethodGet, path: "/healthz", serve: (*call).health},
 	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock},
@@ -55,7 +59,7 @@ var routes = []route{
 	{method: http.MethodPost, path: "/import", serve: (*call).importTokens},
 	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn},
 	{method: http.MethodGet, path: sessionPath, serve: (*call).showSession},
-	{method: http.MethodDelete, path: sessionPath, serve: (*call).signOut},
+	{method: http.MethodDelete, path: sessionPath, parameters: signOutParameters, serve: (*call).signOut},
 	{method: http.MethodGet, path: "/openapi.json", serve: (*call).describe},
 }
 

@@ -109,6 +109,19 @@ func (s *Sessions) end(value string) {
 	delete(s.open, sha256.Sum256([]byte(value)))
 }
 
+// endAll ends all sessions of an admin token and returns their number.
+func (s *Sessions) endAll(id token.ID) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, open := range s.open {
+		if open.credential.ID == id {
+			delete(s.open, key)
+			n++
+		}
+	}
+	return n
+}
+
 // sessionCookie returns the request's session cookie, or "". A browser sends a __Host-
 // cookie only over TLS, and only to the host that set it.
 func sessionCookie(r *http.Request, secure bool) string {
@@ -237,10 +250,28 @@ func (c *call) respondWithSession(store *tokenstore.Store, actor tokenstore.Acto
 	return c.respond(http.StatusOK, response)
 }
 
-// signOut ends the session, if there is one.
+var signOutParameters = []string{"everywhere"}
+
+// signOut ends the session, if there is one, or all sessions of the caller's admin token.
 func (c *call) signOut() *Refusal {
+	everywhere := false
+	if value, given := c.parameters["everywhere"]; given {
+		parsed, rule := parseBool(value)
+		if rule != "" {
+			return refuseParameter("everywhere", rule)
+		}
+		everywhere = *parsed
+	}
 	if _, refusal := c.store(); refusal != nil {
 		return refusal
+	}
+	if everywhere {
+		id, err := token.ParseID(c.actor.Name)
+		if err != nil {
+			return refuseParameter("everywhere", "needs an admin token; your site signs you in without one")
+		}
+		n := c.Bearer.Sessions().endAll(id)
+		c.Logger.Info("signed out everywhere", zap.Inline(loggedActor(c.actor)), zap.Int("sessions", n))
 	}
 	secure := c.Bearer.Secure(c.r)
 	if value := sessionCookie(c.r, secure); value != "" {

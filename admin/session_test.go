@@ -264,3 +264,28 @@ func TestSessionsAreLimited(t *testing.T) {
 		t.Errorf("%s expired sessions remain", strconv.Itoa(len(s.open)-1))
 	}
 }
+
+// TestSignOutEverywhere verifies that all sessions of the caller's token end, and no others.
+func TestSignOutEverywhere(t *testing.T) {
+	t.Parallel()
+	const site = "https://keys.example.com"
+	f, console := newSite(t)
+	_, carol := console.create(`{"kind":"admin","name":"carol"}`)
+	_, dave := console.create(`{"kind":"admin","name":"dave"}`)
+	_, one := f.signIn(site, carol)
+	_, two := f.signIn(site, carol)
+	_, other := f.signIn(site, dave)
+	f.refused(f.do(http.MethodDelete, site+"/session?everywhere=yes", "", with(one)), 400, "invalid_parameter",
+		"parameter=everywhere")
+	f.do(http.MethodDelete, site+"/session?everywhere=false", "", with(two))
+	_, two = f.signIn(site, carol)
+	if w := f.do(http.MethodDelete, site+"/session?everywhere=true", "", with(one)); w.Code != http.StatusNoContent {
+		t.Fatalf("got status %d and body %s", w.Code, w.Body)
+	}
+	for _, cookie := range []*http.Cookie{one, two} {
+		f.refused(f.do(http.MethodGet, site+"/session", "", with(cookie)), 401, "missing_token")
+	}
+	if w := f.do(http.MethodGet, site+"/session", "", with(other)); w.Code != http.StatusOK {
+		t.Errorf("another admin's session: got status %d", w.Code)
+	}
+}

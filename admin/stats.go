@@ -20,6 +20,14 @@ type tokenStats struct {
 	Damaged     int `json:"damaged"`
 }
 
+func newTokenStats(count func(token.Status) int) tokenStats {
+	return tokenStats{
+		Active: count(token.StatusActive), Expired: count(token.StatusExpired),
+		NotYetValid: count(token.StatusNotYetValid), Disabled: count(token.StatusDisabled),
+		Revoked: count(token.StatusRevoked), Damaged: count(token.StatusDamaged),
+	}
+}
+
 // requestStats holds the total usage of all existing tokens.
 type requestStats struct {
 	OK     uint64 `json:"ok"`
@@ -36,11 +44,7 @@ func (c *call) stats() *Refusal {
 		return c.storeRefusal(err)
 	}
 	return c.respond(http.StatusOK, stats{
-		Tokens: tokenStats{
-			Active: census.ByStatus[token.StatusActive], Expired: census.ByStatus[token.StatusExpired],
-			NotYetValid: census.ByStatus[token.StatusNotYetValid], Disabled: census.ByStatus[token.StatusDisabled],
-			Revoked: census.ByStatus[token.StatusRevoked], Damaged: census.ByStatus[token.StatusDamaged],
-		},
+		Tokens:   newTokenStats(func(status token.Status) int { return census.ByStatus[status] }),
 		Requests: requestStats{OK: census.Allowed, Denied: census.Denied},
 	})
 }

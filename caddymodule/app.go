@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -288,11 +289,32 @@ func (a *App) adminConfig(
 		Policy:          policy,
 		WarnBefore:      a.warnBefore,
 		Gates:           a.gates.named(),
+		BackendFailures: a.gates.backendFailures,
+		Settings: admin.Settings{Version: version(), AuditRetention: a.AuditRetention,
+			HistoryRetention: a.HistoryRetention},
+		Stopping:        func() bool { return caddy.Exiting() || a.stopped.Load() },
 		IsUpstreamToken: a.isUpstreamToken,
 		Authenticate:    authenticate,
 		ClientPath:      clientPath,
 		Logger:          logger,
 	}
+}
+
+// modulePath is the path of Mollygate's Go module.
+const modulePath = "github.com/mollygate/mollygate"
+
+// version returns Mollygate's version, or "" if it isn't known.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, module := range append(info.Deps, &info.Main) {
+		if module.Path == modulePath {
+			return module.Version
+		}
+	}
+	return ""
 }
 
 // isUpstreamToken reports whether digest is the digest of any account's upstream token.

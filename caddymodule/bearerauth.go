@@ -127,10 +127,12 @@ type BearerAuth struct {
 	// default, the gate writes all of these bodies itself.
 	Refusals string `json:"refusals,omitempty"`
 
-	app    *App
-	gate   *gate.Gate
-	logger *zap.Logger
-	strays strayWarnings
+	app  *App
+	gate *gate.Gate
+	// backend is shared by all requests.
+	backend backendState
+	logger  *zap.Logger
+	strays  strayWarnings
 	// probes caches the backend's responses to probes.
 	probes probeCache
 }
@@ -216,6 +218,7 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gate = own.gate
+	own.backend = &h.backend
 	h.app.addGate(own)
 	if h.SpoolUploads != "" {
 		h.app.spools = append(h.app.spools, h.SpoolUploads)

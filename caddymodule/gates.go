@@ -47,6 +47,8 @@ type configuredGate struct {
 	config string // as JSON
 	table  gate.Table
 	gate   *gate.Gate // nil until provisioned
+	// backend is the state of the gate's backend. It is nil until the gate is provisioned.
+	backend *backendState
 }
 
 // readGates reads all of the configuration's gates, unless another gate has already done so,
@@ -99,7 +101,7 @@ func (a *App) addGate(own configuredGate) {
 	defer g.mu.Unlock()
 	for i := range g.configured {
 		if own.sameConfig(g.configured[i]) {
-			g.configured[i].gate = own.gate
+			g.configured[i].gate, g.configured[i].backend = own.gate, own.backend
 		}
 	}
 }

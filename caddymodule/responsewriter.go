@@ -104,6 +104,7 @@ func (rw *responseWriter) sendHeader(status int) {
 	p.auth.responseStarted()
 	if status != statusClientClosed { // set by the proxy, not the backend
 		p.account.accepted()
+		p.handler.backend.responded()
 	}
 	rw.ResponseWriter.WriteHeader(status)
 }
@@ -243,11 +244,17 @@ func (rw *responseWriter) fail(err error) error {
 	case rw.request.Context().Err() != nil || !ok:
 		return rw.redact(err)
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:
-		return rw.replace(gate.BackendTimeout, err)
+		return rw.lose(gate.BackendTimeout, err)
 	case handlerErr.StatusCode == http.StatusBadGateway, handlerErr.StatusCode == http.StatusServiceUnavailable:
-		return rw.replace(rw.lostBackend(handlerErr), err)
+		return rw.lose(rw.lostBackend(handlerErr), err)
 	}
 	return rw.redact(err)
+}
+
+// lose sends a refusal because the backend is unreachable or unresponsive.
+func (rw *responseWriter) lose(code gate.Code, cause error) error {
+	rw.exchange.handler.backend.failed(code, rw.exchange.store.Now())
+	return rw.replace(code, cause)
 }
 
 // replace sends a refusal because there is no usable response from the backend.

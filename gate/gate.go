@@ -66,6 +66,9 @@ func New(config Config) (*Gate, error) {
 		backendKeyDetail: config.backendKeyDetail()}, nil
 }
 
+// Routes returns the routes that requests with a token can use. The caller must not modify them.
+func (g *Gate) Routes() []Route { return g.config.Routes }
+
 // Request holds the facts about a request on which the gate bases its decision.
 type Request struct {
 	Method string

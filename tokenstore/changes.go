@@ -209,6 +209,7 @@ func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc
 	}
 	s.written()
 	s.publishChange(now, before, &applied)
+	s.feeds.noteChange(applied.Audit.Action, applied.Audit.TokenID)
 	return token, nil
 }
 

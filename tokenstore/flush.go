@@ -94,7 +94,7 @@ func (s *Store) openJournal(state State) error {
 	f.state, f.path, f.store = state.Flush, s.backend.JournalPath(), state.Identity
 	f.id = rand.Uint64() | 1 //nolint:gosec // distinguishes files
 	s.journal = journal.New()
-	s.pending = newPending(state.Flush.Flush + 1)
+	s.pending = newPending(state.Flush.Flush+1, s.feeds.noteUse)
 	if f.path != "" {
 		if err := s.rejectOlderStore(state); err != nil {
 			return err

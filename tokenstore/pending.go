@@ -25,6 +25,8 @@ type pending struct {
 	words map[string]string
 	// spare is an empty batch kept so that its memory can be reused.
 	spare *batch
+	// noteUse is called for each entry.
+	noteUse func(token.ID)
 }
 
 // batch is the usage saved by one flush.
@@ -72,8 +74,8 @@ type hourCount struct {
 // maxSpare is the largest number of tokens in a batch that is kept as spare.
 const maxSpare = 1 << 16
 
-func newPending(flush uint64) *pending {
-	return &pending{current: newBatch(flush), words: make(map[string]string)}
+func newPending(flush uint64, noteUse func(token.ID)) *pending {
+	return &pending{current: newBatch(flush), words: make(map[string]string), noteUse: noteUse}
 }
 
 func newBatch(flush uint64) *batch { return &batch{flush: flush, numbers: make(map[token.ID]int)} }
@@ -105,6 +107,7 @@ func (p *pending) add(entry []byte) {
 	if !ok {
 		return
 	}
+	p.noteUse(e.id)
 	use := p.current.use(e.id)
 	outcome := p.word(e.texts[textOutcome])
 	use.count(hourOf(e.at), p.word(e.texts[textScope]), outcome)

@@ -78,6 +78,7 @@ type Store struct {
 	repairs int
 	damaged atomic.Int64
 	watches watchLists
+	feeds   feeds
 	// backups is the number of open backups.
 	backups atomic.Int32
 
