@@ -507,7 +507,7 @@ func TestLabels(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	ciID, ci := f.create(`{"name":"ci","expires_in":"6d","metadata":{"owner":"Web team","tags":"prod, deploy"}}`)
-	f.create(`{"name":"nightly","metadata":{"owner":"data team","tags":"prod","ticket":"OPS-17"},
+	f.create(`{"name":"nightly","metadata":{"owner":"data team","tags":"prod","ticket":"Rack 17"},
 		"allowed_ips":["198.51.100.0/24"]}`)
 	adminID, _ := f.create(`{"kind":"admin","name":"carol"}`)
 	f.use(ci, 1, tokenstore.LastUse{Time: f.store.Now(), IP: "203.0.113.7"})
@@ -516,7 +516,7 @@ func TestLabels(t *testing.T) {
 		"tag=prod":   "nightly ci",
 		"tag=deploy": "ci", "tag=pro": "", "expires_before=2026-03-08T12:00:00Z": "ci",
 		"tag=prod&owner=data team": "nightly",
-		"q=web t":                  "ci", "q=ops-17": "nightly", "q=203.0.113": "ci",
+		"q=web t":                  "ci", "q=rack 17": "nightly", "q=203.0.113": "ci",
 		"q=198.51.100": "nightly", "q=0.113": "",
 		"q=mmk_" + ciID: "ci", "q=mmk_" + ciID + "_…": "ci", "q=mmk_" + ciID[:5]: "ci",
 		"q=mma_" + adminID + "_…": "carol",
