@@ -90,7 +90,7 @@ func TestAdminPage(t *testing.T) {
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
 		t.Errorf("the gate allowed a token restricted to other addresses: %s", body)
 	}
-	checkSameShape(t, fenced(t, "docs/admin.md", "json")[1].text, s.getAdmin("/api_tokens/v1/healthz"))
+	checkSameShape(t, fenced(t, "docs/admin.md", "json")[2].text, s.getAdmin("/api_tokens/v1/healthz"))
 	type history struct {
 		Step string
 		Data []map[string]any

@@ -109,8 +109,8 @@ func checkDescribed(t *testing.T, document *openapi3.T, e describedCall) error {
 			return fmt.Errorf("openapi.json doesn't allow this request, but it succeeded: %w", err)
 		}
 	}
-	if e.Pattern == "/backup" && e.Status == http.StatusOK {
-		return nil
+	if (e.Pattern == "/backup" || e.Pattern == "/events") && e.Status == http.StatusOK {
+		return nil // not JSON
 	}
 	response := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: e.Status, Header: e.AnswerHeader, Options: input.Options,
