@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -51,25 +52,22 @@ func (c *call) events() *Refusal {
 	stream.comment()
 	ticker := time.NewTicker(authInterval)
 	defer ticker.Stop()
-	polled, sent := time.Now(), time.Now()
+	usageSent, alive := time.Now(), time.Now()
 	for stream.err == nil && c.authorize() == nil && (c.Stopping == nil || !c.Stopping()) {
-		now := time.Now()
-		if now.Sub(polled) >= usageInterval {
-			polled = now
-			if stream.activity(feed.Poll()) {
-				sent = now
-			}
-		}
-		if now.Sub(sent) >= keepAliveInterval {
-			sent = now
-			stream.comment()
-		}
 		select {
 		case <-c.r.Context().Done():
 			return nil
 		case <-feed.Changed():
-			polled = time.Time{}
-		case <-ticker.C:
+			stream.changes(feed.Changes())
+		case now := <-ticker.C:
+			if now.Sub(usageSent) >= usageInterval {
+				usageSent = now
+				stream.usage(feed.Used())
+			}
+			if now.Sub(alive) >= keepAliveInterval {
+				alive = now
+				stream.comment()
+			}
 		}
 	}
 	return nil
@@ -82,27 +80,28 @@ type eventStream struct {
 	err        error
 }
 
-// activity writes the events for a feed's activity. It reports whether there were any.
-func (s *eventStream) activity(a tokenstore.Activity) bool {
-	for _, change := range a.Changes {
+// changes writes the events for changes.
+func (s *eventStream) changes(changes []tokenstore.ChangeNote, many bool) {
+	for _, change := range changes {
 		s.event("change", changeEvent{textOrNull(change.Action), textOrNull(change.ID.String())})
 	}
-	if a.ManyChanges {
+	if many {
 		s.event("change", changeEvent{})
 	}
-	used := len(a.Used) > 0 || a.ManyUsed
-	if used {
-		var e usageEvent
-		for _, id := range a.Used {
-			e.TokenIDs = append(e.TokenIDs, id.String())
-		}
-		s.event("usage", e)
+	s.flush()
+}
+
+// usage writes the event for the tokens in use, if there are any.
+func (s *eventStream) usage(used []token.ID, many bool) {
+	if len(used) == 0 && !many {
+		return
 	}
-	sent := used || a.ManyChanges || len(a.Changes) > 0
-	if sent {
-		s.flush()
+	var e usageEvent
+	for _, id := range used {
+		e.TokenIDs = append(e.TokenIDs, id.String())
 	}
-	return sent
+	s.event("usage", e)
+	s.flush()
 }
 
 func (s *eventStream) event(name string, data any) {

@@ -109,12 +109,15 @@ func TestOverview(t *testing.T) {
 	use(idle, "unikernel:list", 1)
 	refuse(quiet, gate.InsufficientScope) // before its revocation
 	f.pass(60 * day)
-	for range 2 {
-		f.pass(35 * day)
-		use(wide, "unikernel:list", 5)
-		use(unused, "unikernel:list", 2)
-	}
-	_, expiring := create("expiring", `"scopes":["unikernel:list"],"expires_in":"6d"`)
+	f.pass(35 * day)
+	use(wide, "unikernel:list", 5)
+	use(unused, "unikernel:list", 2)
+	_, expiring := create("expiring", `"scopes":["unikernel:list"],"expires_in":"40d"`)
+	create("short-lived", `"scopes":["unikernel:list"],"expires_in":"6d"`) // not in its last quarter
+	f.pass(35 * day)
+	create("short-lived too", `"scopes":["unikernel:list"],"expires_in":"6d"`)
+	use(wide, "unikernel:list", 5)
+	use(unused, "unikernel:list", 2)
 	use(expiring, "unikernel:list", 1)
 	f.do(http.MethodPost, "/tokens/"+rotatedID+"/rotate", `{"grace":"7d"}`)
 	f.pass(time.Hour)
@@ -153,11 +156,11 @@ func TestOverview(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if o.Tokens.Admin != 1 || o.Tokens.Expiring != 1 || o.Tokens.Status["active"] != 5 {
+	if o.Tokens.Admin != 1 || o.Tokens.Expiring != 1 || o.Tokens.Status["active"] != 6 {
 		t.Errorf("got %+v", o.Tokens)
 	}
 	if text := fmt.Sprint(o.Tokens.Owners, o.Tokens.Tags, o.Tokens.Accounts); text !=
-		"[{web team 2}] [{ci 1} {prod 1}] [{default 7}]" {
+		"[{web team 2}] [{ci 1} {prod 1}] [{default 9}]" {
 		t.Errorf("got %s", text)
 	}
 	if busy := o.Tokens.Busiest; len(busy) != 5 || fmt.Sprint(busy[0]) != "{{wide} 5 0}" {

@@ -7,10 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -23,7 +20,8 @@ type survey struct {
 	Status tokenStats `json:"status"`
 	// Admin is the number of admin tokens.
 	Admin int `json:"admin"`
-	// Expiring is the number of active tokens that expire within a week.
+	// Expiring is the number of active tokens that expire within a week and have at most a
+	// quarter of their lifetime left.
 	Expiring  int         `json:"expiring"`
 	Accounts  []nameCount `json:"accounts"`
 	Owners    []nameCount `json:"owners"`
@@ -96,69 +94,6 @@ const (
 	// maxNarrow is the maximum number of scopes for which a wildcard grant is too wide.
 	maxNarrow = 3
 )
-
-// surveys makes surveys and keeps the last one. A survey of many tokens takes seconds, so it
-// runs in the background, at most a fiftieth of the time.
-type surveys struct {
-	mu      sync.Mutex
-	last    *survey
-	made    time.Time
-	took    time.Duration
-	running chan struct{} // closed when the survey in progress ends; nil if there is none
-}
-
-const (
-	// surveyShare is the minimum age of a survey before the next one, in multiples of the time
-	// it took.
-	surveyShare = 50
-	// surveyWait is how long a call waits for a survey.
-	surveyWait = 300 * time.Millisecond
-)
-
-// get returns a recent survey, or nil if the first survey isn't done yet.
-func (s *surveys) get(c *call, store *tokenstore.Store) *survey {
-	running := s.start(c, store)
-	if running != nil {
-		timer := time.NewTimer(surveyWait)
-		defer timer.Stop()
-		select {
-		case <-running:
-		case <-timer.C:
-		case <-c.r.Context().Done():
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last
-}
-
-// start begins a survey if the last one is too old, and returns a channel that is closed when
-// the survey in progress ends.
-func (s *surveys) start(c *call, store *tokenstore.Store) <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running != nil || s.last != nil && time.Since(s.made) < surveyShare*s.took {
-		return s.running
-	}
-	done := make(chan struct{})
-	s.running = done
-	ctx := context.WithoutCancel(c.r.Context())
-	go func() {
-		begun := time.Now()
-		found, err := newSurveyor(c.api, store).survey(ctx)
-		if err != nil {
-			c.Logger.Error("surveying the tokens failed", zap.Error(err))
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err == nil {
-			s.last = found
-		}
-		s.made, s.took, s.running = time.Now(), time.Since(begun), nil
-		close(done)
-	}()
-	return done
-}
 
 // surveyor makes one survey.
 type surveyor struct {
@@ -250,7 +185,7 @@ func (s *surveyor) visitActive(t tokenstore.TokenUsage) {
 			return attentionItem{Token: s.api.object(copied.Token, copied.Usage, s.now), LastUse: newLastUse(use)}
 		}
 	}
-	if end := t.Token.ExpiresAt; !end.IsZero() && end.Sub(s.now) <= week {
+	if end := t.Token.ExpiresAt; token.NearExpiry(t.Token.ValidFrom(), end, s.now, s.now.Add(week)) {
 		s.expiring++
 		s.lists[reasonExpiring].add(-float64(end.Unix()), item(t.Usage.Last))
 	}
@@ -409,44 +344,4 @@ func mostCommon(counts map[string]int) []nameCount {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
 	})
 	return names[:min(len(names), maxNames)]
-}
-
-// ranking holds the items with the highest ranks.
-type ranking[T any] struct {
-	limit int
-	// count is the number of items added.
-	count int
-	best  []ranked[T] // highest rank first
-}
-
-type ranked[T any] struct {
-	rank float64
-	item T
-}
-
-// add adds an item. It calls item only if the item's rank is high enough.
-func (r *ranking[T]) add(rank float64, item func() T) {
-	r.count++
-	i, _ := slices.BinarySearchFunc(r.best, rank, func(other ranked[T], rank float64) int {
-		if other.rank >= rank {
-			return -1
-		}
-		return 1
-	})
-	if i == r.limit {
-		return
-	}
-	if len(r.best) == r.limit {
-		r.best = r.best[:r.limit-1]
-	}
-	r.best = slices.Insert(r.best, i, ranked[T]{rank, item()})
-}
-
-// items returns the best items, best first.
-func (r *ranking[T]) items() []T {
-	items := make([]T, 0, len(r.best))
-	for _, best := range r.best {
-		items = append(items, best.item)
-	}
-	return items
 }

@@ -373,7 +373,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	switch {
 	case decision.Refused():
 		if decision.Matched() {
-			h.countDenied(store, r, &decision.Finding, &decision.Refusal, facts.ClientIP, now)
+			countDenied(store, r, &decision.Finding, &decision.Refusal, facts.ClientIP, now)
 		}
 		return h.refuse(w, r, decision.Refusal)
 	case decision.Redirect != "":

@@ -183,7 +183,7 @@ func (p *exchange) close() {
 
 // refuseUncontacted refuses a request before any part of it has reached the backend.
 func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
-	p.handler.countDenied(p.store, r, &p.Finding, &refusal, p.clientIP, p.now)
+	countDenied(p.store, r, &p.Finding, &refusal, p.clientIP, p.now)
 	p.Release()
 	p.counted = true
 	refusal.Token, refusal.Limits = p.Match.Token, p.Limits

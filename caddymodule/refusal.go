@@ -14,7 +14,6 @@ import (
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/problem"
-	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -108,15 +107,12 @@ func clientIP(r *http.Request) netip.Addr {
 // loggedAddress returns the client address for logs, or "-" if there is none.
 func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
 
-// countDenied counts a request that was refused despite a correct secret.
-func (h *BearerAuth) countDenied(store *tokenstore.Store, r *http.Request, finding *gate.Finding,
+// countDenied counts a request that was refused despite a correct secret. Its path contains no
+// token, because the gate refuses such requests before it looks for a secret.
+func countDenied(store *tokenstore.Store, r *http.Request, finding *gate.Finding,
 	refusal *gate.Refusal, address netip.Addr, now time.Time) {
-	path := gate.RawPath(r.URL)
-	if h.app.tokenInURL(r) {
-		path = token.Redacted
-	}
 	store.CountDenied(finding.Match, tokenstore.Refusal{
-		Time: now, Method: r.Method, Path: path, Scope: finding.Scope(), Code: string(refusal.Code),
+		Time: now, Method: r.Method, Path: gate.RawPath(r.URL), Scope: finding.Scope(), Code: string(refusal.Code),
 		IP: clientIPText(r, address), UserAgent: r.UserAgent(),
 	})
 }

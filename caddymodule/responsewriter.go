@@ -67,7 +67,9 @@ func (rw *responseWriter) stop(refusal *gate.Refusal, cause error) bool {
 // timeOut is called when the backend has not begun its response in time.
 func (rw *responseWriter) timeOut() {
 	refusal := gate.Refuse(gate.BackendTimeout)
-	rw.stop(&refusal, errResponseTimeout)
+	if rw.stop(&refusal, errResponseTimeout) {
+		rw.exchange.handler.backend.failed(refusal.Code, rw.exchange.store.Now())
+	}
 }
 
 // Header returns the response headers. If a proxy calls Header after sending the request, a
@@ -83,6 +85,9 @@ func (rw *responseWriter) Header() http.Header {
 // WriteHeader sends the backend's status and headers, or buffers them if the gate must inspect
 // the response.
 func (rw *responseWriter) WriteHeader(status int) {
+	if status != statusClientClosed { // set by the proxy, not the backend
+		rw.exchange.handler.backend.responded()
+	}
 	switch {
 	case rw.status != 0 || rw.headerSent():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
@@ -104,7 +109,6 @@ func (rw *responseWriter) sendHeader(status int) {
 	p.auth.responseStarted()
 	if status != statusClientClosed { // set by the proxy, not the backend
 		p.account.accepted()
-		p.handler.backend.responded()
 	}
 	rw.ResponseWriter.WriteHeader(status)
 }

@@ -90,6 +90,19 @@ func TestAdminPage(t *testing.T) {
 	if status, _, body := curl(t, append(bearer(other), s.url("/api/unikernels"))...); status == 200 {
 		t.Errorf("the gate allowed a token restricted to other addresses: %s", body)
 	}
+	var shownRefusals, refusals struct{ Data []map[string]any }
+	for text, into := range map[string]any{
+		fenced(t, "docs/admin.md", "json")[1].text:                          &shownRefusals,
+		s.getAdmin("/api_tokens/v1/tokens/" + tokenID(other) + "/refusals"): &refusals,
+	} {
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	if len(refusals.Data) == 0 || !slices.Equal(slices.Sorted(maps.Keys(refusals.Data[0])),
+		slices.Sorted(maps.Keys(shownRefusals.Data[0]))) {
+		t.Errorf("got refusals %v", refusals.Data)
+	}
 	checkSameShape(t, fenced(t, "docs/admin.md", "json")[2].text, s.getAdmin("/api_tokens/v1/healthz"))
 	type history struct {
 		Step string

@@ -86,14 +86,23 @@ func TestBackendResponses(t *testing.T) {
 	if header.Get("Api-Key-Expires") == "" {
 		t.Error("the response lacks Api-Key-Expires")
 	}
+	checkBackend := func(want string) {
+		t.Helper()
+		if health := s.getAdmin("/api_tokens/v1/healthz"); !strings.Contains(health, `"backend":{"status":"`+want+`"`) {
+			t.Errorf("got health %s, want the backend's status %s", health, want)
+		}
+	}
+	checkBackend("warning")
 	// The connection must still work and the counts must be right.
 	s.expect(token, http.StatusOK)
+	checkBackend("ok")
 	if allowed, denied := s.usage(token); allowed != 10 || denied != 0 {
 		t.Errorf("the server counted %d allowed and %d denied, want 10 and 0", allowed, denied)
 	}
 
 	s.backend.Close()
 	s.expectProblem(t, token, "/api/unikernels", 502, "backend_unreachable")
+	checkBackend("warning")
 	if allowed, _ := s.usage(token); allowed != 11 {
 		t.Errorf("the server counted %d, want 11: an allowed request counts even if the backend is down", allowed)
 	}

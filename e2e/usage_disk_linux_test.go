@@ -106,7 +106,7 @@ func TestUsageOnAFullDisk(t *testing.T) {
 		}
 	}
 	// A change must fail with an error, while requests succeed. A flush needs more pages than a
-	// change, so there may be room for a few changes.
+	// change, so a few changes may still succeed.
 	for made := 0; ; made++ {
 		_, stderr, code := c.run("api-token", "create", "--name", strings.Repeat("x", 100), "--scope", "test:allowed",
 			"--expires-in", "1d")

@@ -53,10 +53,9 @@ type Backend interface {
 	// Refusals returns the refusals that SaveUsage stored for the token, oldest first, together
 	// with the current FlushState. Refusals that can't be read are left out.
 	Refusals(id token.ID) ([]Refusal, FlushState, error)
-	// Totals returns the usage of all tokens but admin tokens together, without scopes, on the
-	// days from first to last, together with the current FlushState. It includes the usage of
-	// tokens deleted since.
-	Totals(first, last Day) ([]DayUsage, FlushState, error)
+	// Totals returns the saved usage of all tokens but admin tokens together, without scopes, on
+	// the days from first to last. It includes the usage of tokens deleted since.
+	Totals(first, last Day) ([]DayUsage, error)
 	// SaveUsage adds each difference to a token's usage with [Usage.Plus], its days to the
 	// totals, and its refusals to the token's refusals with [MergeRefusals], and stores the
 	// state, all in one transaction. It ignores unknown IDs, so counts saved late don't bring

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -8,23 +9,11 @@ import (
 	"github.com/mollygate/mollygate/token"
 )
 
-// Maximum numbers of changes and used tokens that an [Activity] lists.
+// Maximum numbers of changes and used tokens that a [Feed] collects.
 const (
 	maxFeedChanges = 100
 	maxFeedUsed    = 200
 )
-
-// Activity is what has happened in a store since a [Feed] was last polled.
-type Activity struct {
-	// Changes lists the changes in order. It is empty if there were more than 100, in which
-	// case ManyChanges is set.
-	Changes     []ChangeNote
-	ManyChanges bool
-	// Used lists the tokens for which requests were counted, in no particular order. It is
-	// empty if there were more than 200, in which case ManyUsed is set.
-	Used     []token.ID
-	ManyUsed bool
-}
 
 // ChangeNote describes a change to a token.
 type ChangeNote struct {
@@ -33,14 +22,16 @@ type ChangeNote struct {
 	ID     token.ID
 }
 
-// Feed collects a store's activity for one consumer. It must be closed.
+// Feed collects a store's changes and the tokens in use for one consumer. It must be closed.
 type Feed struct {
 	store   *Store
 	changed chan struct{}
 
-	mu       sync.Mutex
-	activity Activity
-	used     map[token.ID]bool
+	mu      sync.Mutex
+	changes []ChangeNote
+	used    map[token.ID]bool
+	// manyChanges and manyUsed are set once there was more than the feed collects.
+	manyChanges, manyUsed bool
 }
 
 // feeds holds a store's open feeds.
@@ -50,10 +41,10 @@ type feeds struct {
 	n    atomic.Int32 // number of open feeds
 }
 
-// Feed returns a feed of the activity from now on.
+// Feed returns a feed that collects everything from now on.
 func (s *Store) Feed() *Feed {
 	f := &Feed{store: s, changed: make(chan struct{}, 1), used: make(map[token.ID]bool)}
-	s.pending.drain(s.journal) // requests counted so far aren't part of the activity
+	s.pending.drain(s.journal) // requests counted so far are not part of the feed
 	s.feeds.mu.Lock()
 	defer s.feeds.mu.Unlock()
 	s.feeds.open = append(s.feeds.open, f)
@@ -72,31 +63,39 @@ func (f *Feed) Close() {
 	}
 }
 
-// Changed returns a channel that receives a value after a change to a token. Counted requests
-// aren't announced; poll the feed to learn of them.
+// Changed returns a channel that receives a value after a change.
 func (f *Feed) Changed() <-chan struct{} { return f.changed }
 
-// Poll returns the activity since the last call.
-func (f *Feed) Poll() Activity {
+// Changes returns the changes since the last call, in order. If there were more than 100, it
+// returns none and sets many.
+func (f *Feed) Changes() (changes []ChangeNote, many bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	changes, many = f.changes, f.manyChanges
+	f.changes, f.manyChanges = nil, false
+	return changes, many
+}
+
+// Used returns the tokens for which requests were counted since the last call, in no
+// particular order. If there were more than 200, it returns none and sets many.
+func (f *Feed) Used() (ids []token.ID, many bool) {
 	f.store.pending.drain(f.store.journal)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	activity := f.activity
-	for id := range f.used {
-		activity.Used = append(activity.Used, id)
-	}
-	f.activity = Activity{}
+	ids, many = slices.Collect(maps.Keys(f.used)), f.manyUsed
 	clear(f.used)
-	return activity
+	f.manyUsed = false
+	return ids, many
 }
 
 // noteChange adds a change to every feed.
 func (s *feeds) noteChange(action string, id token.ID) {
 	s.each(func(f *Feed) {
-		if a := &f.activity; len(a.Changes) < maxFeedChanges && !a.ManyChanges {
-			a.Changes = append(a.Changes, ChangeNote{action, id})
+		f.manyChanges = f.manyChanges || len(f.changes) == maxFeedChanges
+		if f.manyChanges {
+			f.changes = nil
 		} else {
-			a.Changes, a.ManyChanges = nil, true
+			f.changes = append(f.changes, ChangeNote{action, id})
 		}
 		select {
 		case f.changed <- struct{}{}:
@@ -108,13 +107,11 @@ func (s *feeds) noteChange(action string, id token.ID) {
 // noteUse adds a use of a token to every feed.
 func (s *feeds) noteUse(id token.ID) {
 	s.each(func(f *Feed) {
-		switch {
-		case f.activity.ManyUsed:
-		case len(f.used) < maxFeedUsed || f.used[id]:
-			f.used[id] = true
-		default:
-			f.activity.ManyUsed = true
+		f.manyUsed = f.manyUsed || len(f.used) == maxFeedUsed && !f.used[id]
+		if f.manyUsed {
 			clear(f.used)
+		} else {
+			f.used[id] = true
 		}
 	})
 }

@@ -1,14 +1,14 @@
 package tokenstore
 
 import (
-	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/mollygate/mollygate/token"
 )
 
-// TestFeed verifies that a feed reports changes and used tokens once, only while it is open, and
-// that it summarizes long lists.
+// TestFeed verifies that a feed returns each change and each used token once, only while it is
+// open, and that it drops lists that are too long.
 func TestFeed(t *testing.T) {
 	t.Parallel()
 	s := openTestStore(t)
@@ -17,9 +17,16 @@ func TestFeed(t *testing.T) {
 	s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	feed, other := s.Feed(), s.Feed()
 	defer other.Close()
-	if got := feed.Poll(); !reflect.DeepEqual(got, Activity{}) {
-		t.Errorf("new feed: got %+v", got)
+	expect := func(when string, f *Feed, changes []ChangeNote, manyChanges bool, used []token.ID, manyUsed bool) {
+		t.Helper()
+		if got, many := f.Changes(); !slices.Equal(got, changes) || many != manyChanges {
+			t.Errorf("%s: got changes %v, many %v", when, got, many)
+		}
+		if got, many := f.Used(); !slices.Equal(got, used) || many != manyUsed {
+			t.Errorf("%s: got used tokens %v, many %v", when, got, many)
+		}
 	}
+	expect("new feed", feed, nil, false, nil, false)
 	for range 3 {
 		s.CountAllowed(match, "unikernel:list", LastUse{Time: testTime})
 	}
@@ -27,13 +34,8 @@ func TestFeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-feed.Changed()
-	want := Activity{Changes: []ChangeNote{{"disable", tok.ID}}, Used: []token.ID{tok.ID}}
-	if got := feed.Poll(); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if got := feed.Poll(); !reflect.DeepEqual(got, Activity{}) {
-		t.Errorf("polled again: got %+v", got)
-	}
+	expect("in use", feed, []ChangeNote{{"disable", tok.ID}}, false, []token.ID{tok.ID}, false)
+	expect("asked again", feed, nil, false, nil, false)
 	feed.Close()
 	feed.Close()
 	for i := range maxFeedUsed + 1 {
@@ -42,10 +44,7 @@ func TestFeed(t *testing.T) {
 	for range maxFeedChanges + 1 {
 		s.feeds.noteChange("edit", tok.ID)
 	}
-	if got := feed.Poll(); !reflect.DeepEqual(got, Activity{}) {
-		t.Errorf("closed: got %+v", got)
-	}
-	if got := other.Poll(); !reflect.DeepEqual(got, Activity{ManyChanges: true, ManyUsed: true}) {
-		t.Errorf("many: got %+v", got)
-	}
+	expect("closed", feed, nil, false, nil, false)
+	expect("many", other, nil, true, nil, true)
+	expect("asked again", other, nil, false, nil, false)
 }

@@ -29,8 +29,8 @@ const (
 )
 
 // An encoded entry consists of the ID, the time, one byte for previous, and the strings, each
-// preceded by its length in two bytes. Empty strings at the end are left out, from the method
-// on: earlier versions wrote no method.
+// preceded by its length in two bytes. An empty method is left out, as in the entries of
+// earlier versions.
 const journalEntryHeader = len(token.ID{}) + 8 + 1
 
 // truncate cuts the strings to their maximum lengths.
@@ -38,7 +38,11 @@ func (c *journalEntry) truncate() {
 	for _, text := range [...]*string{&c.outcome, &c.scope, &c.address} {
 		*text = (*text)[:min(len(*text), maxText)]
 	}
-	c.route = c.route[:min(len(c.route), maxRouteLength)]
+	longest := maxRouteLength
+	if c.outcome != OutcomeOK {
+		longest = maxPathLength // the route comes from the configuration, the path from a client
+	}
+	c.route = c.route[:min(len(c.route), longest)]
 	c.agent = c.agent[:min(len(c.agent), maxUserAgentLength)]
 	c.method = c.method[:min(len(c.method), maxMethodLength)]
 }

@@ -81,19 +81,23 @@ func (m *memory) addTotals(id token.ID, days []DayUsage) {
 	if tok, err := token.DecodeToken(id, m.tokens[id]); err != nil || tok.Kind != token.KindAPI {
 		return
 	}
-	for _, day := range withoutScopes(slices.Clone(days)) {
-		saved, ok := m.totals[day.Day]
-		if !ok {
-			saved = DayUsage{Day: day.Day, Whole: day.Whole}
+	for _, day := range days {
+		sum := DayUsage{Day: day.Day, Whole: day.Whole}
+		for _, p := range day.Points {
+			p.Scope = ""
+			sum.Add(p)
 		}
-		m.totals[day.Day] = saved.Plus(day)
+		if saved, ok := m.totals[day.Day]; ok {
+			sum = saved.Plus(sum)
+		}
+		m.totals[day.Day] = sum
 	}
 }
 
-func (m *memory) Totals(first, last Day) (days []DayUsage, state FlushState, err error) {
+func (m *memory) Totals(first, last Day) (days []DayUsage, err error) {
 	end, err := m.begin("Totals")
 	if err != nil {
-		return nil, FlushState{}, err
+		return nil, err
 	}
 	defer end()
 	for _, day := range slices.Sorted(maps.Keys(m.totals)) {
@@ -101,7 +105,7 @@ func (m *memory) Totals(first, last Day) (days []DayUsage, state FlushState, err
 			days = append(days, m.totals[day])
 		}
 	}
-	return days, m.state.Flush, nil
+	return days, nil
 }
 
 func (m *memory) Refusals(id token.ID) ([]Refusal, FlushState, error) {

@@ -289,23 +289,7 @@ func (p *pending) differences(id token.ID, j *journal.Journal) (differences []di
 			continue
 		}
 		if n, ok := b.numbers[id]; ok {
-			differences = append(differences, difference{id, b.flush, b.uses[n].usage()})
-		}
-	}
-	return differences
-}
-
-// all is like differences, for all tokens.
-func (p *pending) all(j *journal.Journal) (differences []difference) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.read(j)
-	for _, b := range []*batch{p.saving, p.current} {
-		if b == nil {
-			continue
-		}
-		for i := range b.uses {
-			differences = append(differences, difference{b.uses[i].id, b.flush, b.uses[i].usage()})
+			differences = append(differences, difference{b.flush, b.uses[n].usage()})
 		}
 	}
 	return differences
@@ -313,7 +297,6 @@ func (p *pending) all(j *journal.Journal) (differences []difference) {
 
 // difference is the amount that one flush adds to a token's usage.
 type difference struct {
-	id    token.ID
 	flush uint64
 	usage Usage
 }

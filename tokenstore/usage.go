@@ -80,7 +80,7 @@ func (s *Store) CountAllowed(m Match, scope string, use LastUse) {
 func (s *Store) CountDenied(m Match, r Refusal) {
 	s.count(&journalEntry{
 		id: m.Token.ID, at: r.Time.UnixMicro(), outcome: r.Code, scope: r.Scope,
-		method: r.Method, route: r.Path[:min(len(r.Path), maxPathLength)], address: r.IP, agent: r.UserAgent,
+		method: r.Method, route: r.Path, address: r.IP, agent: r.UserAgent,
 	})
 	s.publishUsedAfterRevoke(m, r.Time)
 }

@@ -106,7 +106,7 @@ func (s *suite) calls(i int) map[string]func() error {
 			return s.save(now, tokenstore.FlushState{}, map[token.ID]tokenstore.Usage{tok.ID: {Allowed: 1}})
 		},
 		"Refusals": func() error { _, _, err := s.Refusals(tok.ID); return err },
-		"Totals":   func() error { _, _, err := s.Totals(today, today); return err },
+		"Totals":   func() error { _, err := s.Totals(today, today); return err },
 		"Request": func() error {
 			if _, err := s.Request(tok.Digest); !errors.Is(err, tokenstore.ErrNotFound) {
 				return err

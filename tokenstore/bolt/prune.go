@@ -29,7 +29,7 @@ func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
 			})
 		}
 		if err == nil {
-			err = prune(tx, daysBucket, isDayBefore(keep.Days), nil)
+			err = prune(tx, daysBucket, isDayBefore(dayKeyLength, keep.Days), nil)
 		}
 		if err == nil {
 			err = addUpHours(tx, keep.Hours)
@@ -50,14 +50,14 @@ func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 		expired func(key []byte) bool
 	}{
 		{auditBucket, isBefore(keep.Audit)}, {requestedBucket, isBefore(keep.Requests)},
-		{daysBucket, isDayBefore(keep.Days)},
+		{daysBucket, isDayBefore(dayKeyLength, keep.Days)},
 	} {
 		if key, _ := tx.Bucket(part.bucket).Cursor().First(); key != nil && part.expired(key) {
 			return true
 		}
 	}
 	key := firstWithHours(tx)
-	return key != nil && isDayBefore(keep.Hours)(key) || hasExpiredTotals(tx, keep)
+	return key != nil && isDayBefore(dayKeyLength, keep.Hours)(key) || hasExpiredTotals(tx, keep)
 }
 
 // isBefore returns a function that reports whether the time at the start of a key is before t.
@@ -66,8 +66,10 @@ func isBefore(t time.Time) func(key []byte) bool {
 	return func(key []byte) bool { return len(key) < orderTimeLength || keyTime(key).Before(t) }
 }
 
-func isDayBefore(day tokenstore.Day) func(key []byte) bool {
-	return func(key []byte) bool { return len(key) != dayKeyLength || keyDay(key) < day }
+// isDayBefore returns a function that reports whether the day at the start of a key is before
+// the given day. For keys that don't have the given length, the function returns true.
+func isDayBefore(length int, day tokenstore.Day) func(key []byte) bool {
+	return func(key []byte) bool { return len(key) != length || keyDay(key) < day }
 }
 
 // prune deletes a bucket's oldest entries while expired returns true, up to pruneLimit
@@ -115,7 +117,7 @@ func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 	var keys, records [][]byte
 	cursor := days.Cursor()
 	for key, record := seekAfter(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit &&
-		isDayBefore(before)(key); key, record = cursor.Next() {
+		isDayBefore(dayKeyLength, before)(key); key, record = cursor.Next() {
 		keys, records = append(keys, bytes.Clone(key)), append(records, record)
 	}
 	if len(keys) == 0 {

@@ -19,16 +19,9 @@ func (b *Backend) Refusals(id token.ID) (refusals []tokenstore.Refusal, state to
 	return refusals, state, err
 }
 
-// savedRefusals returns a token's refusals. There are none if the record is damaged.
+// savedRefusals returns a token's refusals. There are none if the record is missing or damaged.
 func savedRefusals(bucket *bbolt.Bucket, id token.ID) []tokenstore.Refusal {
-	record := bucket.Get(id[:])
-	if record == nil {
-		return nil
-	}
-	refusals, err := tokenstore.DecodeRefusals(id, record)
-	if err != nil {
-		return nil
-	}
+	refusals, _ := tokenstore.DecodeRefusals(id, bucket.Get(id[:]))
 	return refusals
 }
 

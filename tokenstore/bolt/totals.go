@@ -19,10 +19,8 @@ func totalKey(day tokenstore.Day) []byte {
 }
 
 // Totals implements tokenstore.Backend.
-func (b *Backend) Totals(first, last tokenstore.Day) (days []tokenstore.DayUsage, state tokenstore.FlushState,
-	err error) {
+func (b *Backend) Totals(first, last tokenstore.Day) (days []tokenstore.DayUsage, err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
-		state = flushState(tx)
 		bucket := tx.Bucket(totalsBucket)
 		if bucket == nil {
 			return nil
@@ -36,7 +34,7 @@ func (b *Backend) Totals(first, last tokenstore.Day) (days []tokenstore.DayUsage
 		}
 		return nil
 	})
-	return days, state, err
+	return days, err
 }
 
 // addTotals adds a difference to the totals. A store that was written by an earlier version has
@@ -127,7 +125,7 @@ func pruneTotals(tx *bbolt.Tx, keep tokenstore.Retention) error {
 	if bucket == nil {
 		return nil
 	}
-	if err := prune(tx, totalsBucket, isTotalBefore(keep.Days), nil); err != nil {
+	if err := prune(tx, totalsBucket, isDayBefore(totalKeyLength, keep.Days), nil); err != nil {
 		return err
 	}
 	for _, t := range totalsWithHours(bucket, keep.Hours) {
@@ -145,11 +143,7 @@ func hasExpiredTotals(tx *bbolt.Tx, keep tokenstore.Retention) bool {
 		return false
 	}
 	key, _ := bucket.Cursor().First()
-	return key != nil && isTotalBefore(keep.Days)(key) || len(totalsWithHours(bucket, keep.Hours)) > 0
-}
-
-func isTotalBefore(day tokenstore.Day) func(key []byte) bool {
-	return func(key []byte) bool { return len(key) != totalKeyLength || keyDay(key) < day }
+	return key != nil && isDayBefore(totalKeyLength, keep.Days)(key) || len(totalsWithHours(bucket, keep.Hours)) > 0
 }
 
 // keyedDay is a day's totals and their key.
@@ -160,8 +154,8 @@ type keyedDay struct {
 
 // totalsWithHours returns the totals of days before the given day that still have hours.
 func totalsWithHours(bucket *bbolt.Bucket, before tokenstore.Day) (found []keyedDay) {
-	cursor := bucket.Cursor()
-	for key, record := cursor.First(); key != nil && isTotalBefore(before)(key); key, record = cursor.Next() {
+	cursor, old := bucket.Cursor(), isDayBefore(totalKeyLength, before)
+	for key, record := cursor.First(); key != nil && old(key); key, record = cursor.Next() {
 		if len(key) != totalKeyLength {
 			continue
 		}

@@ -25,7 +25,7 @@ func usedTotals(days ...tokenstore.DayUsage) []tokenstore.DayUsage {
 
 func totalsOf(t *testing.T, b *Backend) []tokenstore.DayUsage {
 	t.Helper()
-	days, _, err := b.Totals(today-2000, today+2000)
+	days, err := b.Totals(today-2000, today+2000)
 	check(t, err)
 	return days
 }
