@@ -71,6 +71,8 @@ var overrideHeaders = newHeaderNames([]string{
 	"x-forwarded-method",
 	"x-forwarded-uri",
 	"x-forwarded-path",
+	// This asks for a switch to HTTP/2, which the gate doesn't offer (RFC 7540 section 3.2.1).
+	"http2-settings",
 }, []string{
 	// The gate uses these to pass the caller's identity to the backend.
 	"x-token-",

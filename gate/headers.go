@@ -45,7 +45,7 @@ func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
 			connection = values
 		case "Upgrade":
 			protocols = values
-		case "Trailer", "Http2-Settings":
+		case "Trailer":
 		default:
 			if !overrideHeaders.contain(name) {
 				continue

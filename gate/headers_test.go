@@ -242,6 +242,7 @@ func FuzzTakeHeaders(f *testing.F) {
 		"Authorization: Bearer a\r\nConnection: Authorization, X-Token-Id\r\nX-Token-Id: 1\r\n",
 		"Connection: Upgrade\r\nUpgrade: websocket\r\n",
 		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n",
+		"Http2.settings: x\r\nHTTP2_Settings: y\r\n",
 		"X_Token.Name: root\r\nx-http-method-override: DELETE\r\n",
 		"Connection: Content-Length\r\nContent-Length: 1\r\nConnection: x\r\nX: y\r\n",
 		"Cookie: a=b\r\nConnection: cookie\r\n",
