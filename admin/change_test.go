@@ -378,6 +378,56 @@ func TestRotateRefusals(t *testing.T) {
 	}
 }
 
+// TestEditOverlap moves and ends the time during which the old secret still works.
+func TestEditOverlap(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]struct{ previous, old string }{
+		`{"previous_valid_until":null}`:                                                  {"<nil>", "no such token"},
+		`{"previous_valid_until":"2026-03-01T12:00:01.9Z"}`:                              {"2026-03-01T12:00:01Z", "active"},
+		`{"previous_valid_until":"2026-04-01T14:00:00+02:00"}`:                           {"2026-04-01T12:00:00Z", "active"},
+		`{"previous_valid_until":"2026-06-01T00:00:00Z","expires_in":"92d"}`:             {"2026-06-01T00:00:00Z", "active"},
+		`{"previous_valid_until":null,"expires_at":"2026-03-01T12:00:05Z","name":"new"}`: {"<nil>", "no such token"},
+	} {
+		f := newFixture(t)
+		id, old := f.create(`{"expires_in":"90d"}`)
+		f.set(start.Truncate(time.Second))
+		secret, _ := readObject(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", ""), http.StatusOK)["token"].(string)
+		got := readObject(t, f.do(http.MethodPatch, "/tokens/"+id, body), http.StatusOK)
+		if fmt.Sprint(got["previous_valid_until"]) != want.previous || f.status(old) != want.old ||
+			f.status(secret) != "active" {
+			t.Errorf("%s: got %v, and the old secret is %s", body, got, f.status(old))
+		}
+	}
+
+	f := newFixture(t)
+	id, old := f.create(`{"expires_in":"90d"}`)
+	refused := func(body string) {
+		t.Helper()
+		f.refused(f.do(http.MethodPatch, "/tokens/"+id, body), 400, "invalid_field", "field=previous_valid_until")
+	}
+	refused(`{"previous_valid_until":"2026-03-02T12:00:00Z"}`) // not rotated
+	f.set(start.Truncate(time.Second))
+	readObject(t, f.do(http.MethodPost, "/tokens/"+id+"/rotate", `{"grace":"1h"}`), http.StatusOK)
+	for _, body := range []string{
+		`{"previous_valid_until":"2026-03-01T12:00:00Z"}`,
+		`{"previous_valid_until":"2026-05-30T12:00:01Z"}`,
+		`{"previous_valid_until":"2026-03-01T14:00:00Z","expires_at":"2026-03-01T13:00:00Z"}`,
+		`{"previous_valid_until":"tomorrow"}`,
+		`{"previous_valid_until":3600}`,
+	} {
+		refused(body)
+	}
+	if f.status(old) != "active" {
+		t.Error("a refused edit ended the old secret")
+	}
+	// An old secret that has ended can't be revived.
+	f.set(start.Truncate(time.Second).Add(time.Hour))
+	refused(`{"previous_valid_until":"2026-03-02T12:00:00Z"}`)
+	if f.status(old) == "active" {
+		t.Error("the old secret works again")
+	}
+}
+
 // TestIdempotentCreate verifies that repeating a request doesn't create a second token.
 func TestIdempotentCreate(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,8 @@ type editInput struct {
 	NotBefore  patch[timestamp]              `json:"not_before"`
 	ExpiresAt  patch[timestamp]              `json:"expires_at"`
 	ExpiresIn  lifetime                      `json:"expires_in"`
+
+	PreviousValidUntil patch[timestamp] `json:"previous_valid_until"`
 }
 
 // patch is a member of a merge patch: missing, null to remove the value, or a new value.
@@ -121,6 +123,9 @@ func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 	}
 	if in.NotBefore.given {
 		edit.NotBefore = &in.NotBefore.value.Time
+	}
+	if in.PreviousValidUntil.given {
+		edit.PreviousValidUntil = &in.PreviousValidUntil.value.Time
 	}
 	if end := expiry(in.ExpiresIn, in.ExpiresAt.value); end != (token.Expiry{}) {
 		edit.Expiry = &end

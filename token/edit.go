@@ -28,6 +28,9 @@ type Edit struct {
 	NotBefore *time.Time
 	// Expiry counts from the time of the edit.
 	Expiry *Expiry
+	// PreviousValidUntil replaces the token's PreviousValidUntil; the zero time ends the
+	// previous secret immediately. A previous secret that has ended stays ended.
+	PreviousValidUntil *time.Time
 	// Version is the version that the edit is based on, or [AnyVersion].
 	Version uint64
 }
@@ -116,7 +119,7 @@ func nilIfZero[T comparable](value T) *T {
 }
 
 func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error) {
-	if edit.NotBefore == nil && edit.Expiry == nil {
+	if edit.NotBefore == nil && edit.Expiry == nil && edit.PreviousValidUntil == nil {
 		return nil
 	}
 	if edit.Expiry != nil {
@@ -130,12 +133,37 @@ func (p Policy) editValidity(token *Token, edit Edit, now time.Time) (err error)
 			token.PreviousValidUntil = end
 		}
 	}
+	if edit.PreviousValidUntil != nil {
+		if err := token.editPrevious(wholeSecond(*edit.PreviousValidUntil), now); err != nil {
+			return err
+		}
+	}
 	notBefore := token.NotBefore
 	if edit.NotBefore != nil {
 		notBefore = *edit.NotBefore
 	}
 	token.NotBefore, err = checkNotBefore(notBefore, token.ExpiresAt)
 	return err
+}
+
+// editPrevious changes when the previous secret stops working. The zero time stops it now.
+func (t *Token) editPrevious(until, now time.Time) error {
+	const field = "previous_valid_until"
+	switch rotating := !t.PreviousDigest.IsZero() && t.PreviousValidUntil.After(now); {
+	case until.IsZero():
+		if rotating {
+			t.PreviousDigest, t.PreviousValidUntil = Digest{}, time.Time{}
+		}
+	case !rotating:
+		return fieldErrorf(field, "can't be set, because there is no old secret that still works")
+	case !until.After(now):
+		return fieldErrorf(field, "is in the past; write null to stop the old secret now")
+	case !t.ExpiresAt.IsZero() && until.After(t.ExpiresAt):
+		return fieldErrorf(field, "is after the token's expiry at %s", formatTime(t.ExpiresAt))
+	default:
+		t.PreviousValidUntil = until
+	}
+	return nil
 }
 
 // metadata returns the edited metadata. It returns a new map unless the edit leaves the

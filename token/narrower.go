@@ -35,11 +35,23 @@ func (t *Token) allowsNoMore(other *Token) bool {
 		(!t.RevokedAt.IsZero() || other.RevokedAt.IsZero()) &&
 		(!t.DisabledAt.IsZero() || other.DisabledAt.IsZero()) &&
 		(other.ExpiresAt.IsZero() || !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(other.ExpiresAt)) &&
-		!t.NotBefore.Before(other.NotBefore) &&
+		!t.NotBefore.Before(other.NotBefore) && t.previousAllowsNoMore(other) &&
 		!slices.ContainsFunc(t.Scopes, func(grant string) bool { return !other.Scopes.includes(grant) }) &&
 		within(t.AllowedIPs, other.AllowedIPs) &&
 		(t.RateLimit == other.RateLimit || other.RateLimit == RateLimit{}) &&
 		(t.Quota == other.Quota || other.Quota == Quota{})
+}
+
+// previousAllowsNoMore reports whether t's previous secret, if any, works for no longer than
+// the same secret does in other.
+func (t *Token) previousAllowsNoMore(other *Token) bool {
+	switch t.PreviousDigest {
+	case Digest{}, other.Digest: // a rotation's overlap never outlasts the token's expiry
+		return true
+	case other.PreviousDigest:
+		return !t.PreviousValidUntil.After(other.PreviousValidUntil)
+	}
+	return false
 }
 
 // includes reports whether the grants contain grant, or "resource:*" for its resource.

@@ -32,3 +32,25 @@ func TestNarrowerComparesAllTerms(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowerComparesPreviousSecrets checks that a state in which the previous secret works
+// longer is never the more restrictive one.
+func TestNarrowerComparesPreviousSecrets(t *testing.T) {
+	t.Parallel()
+	rotated := fullToken()
+	longer, ended, again := *rotated, *rotated, *rotated
+	longer.PreviousValidUntil = rotated.PreviousValidUntil.Add(time.Second)
+	ended.PreviousDigest, ended.PreviousValidUntil = Digest{}, time.Time{}
+	again.Digest, again.PreviousDigest = DigestOf("newest"), rotated.Digest
+	for name, c := range map[string]struct{ before, after, want *Token }{
+		"overlap extended": {rotated, &longer, rotated},
+		"overlap cut":      {&longer, rotated, rotated},
+		"overlap ended":    {rotated, &ended, &ended},
+		"overlap restored": {&ended, rotated, &ended},
+		"rotated again":    {rotated, &again, &again},
+	} {
+		if got := Narrower(c.before, c.after, testTime); got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}

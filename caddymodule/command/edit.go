@@ -36,6 +36,8 @@ with exit status 5, and no change is lost.`,
 		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z, or none")
 		flags.String("expires-in", "", "Lifetime from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")
 		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
+		flags.String("old-secret-until", "",
+			"When the secret from before a rotation stops working, or none to stop it now")
 		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m, or none")
 		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month, or none")
 		outputFlag(flags, "table, json or id")
@@ -104,6 +106,8 @@ func (i *invocation) editRequest() (client.EditRequest, error) {
 		i.editList(request, "allowed-ip", "allowed_ips"),
 		i.editMetadata(request),
 		i.editOr(request, "not-before", "not_before", func() (any, error) { return i.timeFlag("not-before") }),
+		i.editOr(request, "old-secret-until", "previous_valid_until",
+			func() (any, error) { return i.timeFlag("old-secret-until") }),
 		i.editOr(request, "rate-limit", "rate_limit", func() (any, error) {
 			requests, window, err := i.ratioFlag("rate-limit", "60/1m")
 			return client.RateLimit{Requests: requests, Window: window}, err
