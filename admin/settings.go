@@ -44,6 +44,7 @@ type accountSettings struct {
 
 type gateSettings struct {
 	Name   string          `json:"name"`
+	URL    textOrNull      `json:"url"`
 	Routes []routeSettings `json:"routes"`
 }
 
@@ -79,7 +80,7 @@ func (c *call) showSettings() *Refusal {
 		response.Accounts = append(response.Accounts, accountSettings{name, c.Policy.MaxScopes[name]})
 	}
 	for _, g := range c.Gates {
-		response.Gates = append(response.Gates, gateSettings{g.Name, routesOf(g.Gate)})
+		response.Gates = append(response.Gates, gateSettings{g.Name, textOrNull(g.URL), routesOf(g.Gate)})
 	}
 	return c.respond(http.StatusOK, response)
 }

@@ -44,6 +44,7 @@ func (g *gates) catalog() token.Catalog {
 // [gate.Gate].
 type configuredGate struct {
 	name   string
+	url    string // where clients reach the gate, or empty if that isn't known
 	config string // as JSON
 	table  gate.Table
 	gate   *gate.Gate // nil until provisioned
@@ -113,7 +114,7 @@ func (g *gates) named() []gate.NamedGate {
 	var all []gate.NamedGate
 	for _, c := range g.configured {
 		if c.gate != nil {
-			all = append(all, gate.NamedGate{Name: c.name, Gate: c.gate})
+			all = append(all, gate.NamedGate{Name: c.name, URL: c.url, Gate: c.gate})
 		}
 	}
 	return all
@@ -138,7 +139,7 @@ func gatesOf(web *caddyhttp.App) ([]configuredGate, error) {
 	var found gateFinder
 	for _, name := range slices.Sorted(maps.Keys(web.Servers)) {
 		server := web.Servers[name]
-		here := location{host: strings.Join(server.Listen, ", ")}
+		here := location{host: strings.Join(server.Listen, ", "), site: siteOf(web, server)}
 		found.inRoutes(here, server.Routes)
 		if server.Errors != nil {
 			found.inRoutes(here, server.Errors.Routes)
@@ -158,13 +159,17 @@ type gateFinder struct {
 }
 
 // location tells operators where in the configuration a gate is.
-type location struct{ host, path string }
+type location struct {
+	host, path string
+	site       site
+}
 
 func (l location) String() string { return strings.TrimSpace(l.host + " " + l.path) }
 
 // within returns the location of handlers behind a matcher.
 func (l location) within(hosts, paths []string) location {
-	return location{cmp.Or(strings.Join(hosts, ", "), l.host), cmp.Or(strings.Join(paths, ", "), l.path)}
+	return location{cmp.Or(strings.Join(hosts, ", "), l.host), cmp.Or(strings.Join(paths, ", "), l.path),
+		l.site.within(hosts, paths)}
 }
 
 func (f *gateFinder) inRoutes(here location, routes caddyhttp.RouteList) {
@@ -237,7 +242,7 @@ func (f *gateFinder) add(here location, options map[string]json.RawMessage) {
 		f.err = cmp.Or(f.err, err)
 		return
 	}
-	c.name = here.String()
+	c.name, c.url = here.String(), here.site.url()
 	for n := 2; slices.ContainsFunc(f.gates, func(other configuredGate) bool { return other.name == c.name }); n++ {
 		c.name = fmt.Sprintf("%s #%d", here, n)
 	}

@@ -195,6 +195,8 @@ func coveringGrants(grants token.Grants, scope token.Scope) (covering []string) 
 // NamedGate is a gate and its name in explanations.
 type NamedGate struct {
 	Name string
+	// URL is where clients reach the gate, without a path, or empty if that isn't known.
+	URL string
 	*Gate
 }
 

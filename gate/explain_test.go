@@ -165,7 +165,7 @@ func TestKnowing(t *testing.T) {
 		return Route{Method: method, Path: path, Scope: token.Scope{Name: "a:b"}}
 	}
 	with := func(name string, routes ...Route) NamedGate {
-		return NamedGate{name, newTestGate(t, func(c *Config) { c.Routes = routes })}
+		return NamedGate{Name: name, Gate: newTestGate(t, func(c *Config) { c.Routes = routes })}
 	}
 	gates := []NamedGate{with("0", route("GET", "/a")), with("1", route("GET", "/b"), route("GET", "/both")),
 		with("2", route("POST", "/a"), route("GET", "/both"))}
