@@ -382,11 +382,16 @@ func TestRotateRefusals(t *testing.T) {
 func TestEditOverlap(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]struct{ previous, old string }{
-		`{"previous_valid_until":null}`:                                                  {"<nil>", "no such token"},
-		`{"previous_valid_until":"2026-03-01T12:00:01.9Z"}`:                              {"2026-03-01T12:00:01Z", "active"},
-		`{"previous_valid_until":"2026-04-01T14:00:00+02:00"}`:                           {"2026-04-01T12:00:00Z", "active"},
-		`{"previous_valid_until":"2026-06-01T00:00:00Z","expires_in":"92d"}`:             {"2026-06-01T00:00:00Z", "active"},
-		`{"previous_valid_until":null,"expires_at":"2026-03-01T12:00:05Z","name":"new"}`: {"<nil>", "no such token"},
+		`{"previous_valid_until":null}`: {
+			"<nil>", "no such token"},
+		`{"previous_valid_until":"2026-03-01T12:00:01.9Z"}`: {
+			"2026-03-01T12:00:01Z", "active"},
+		`{"previous_valid_until":"2026-04-01T14:00:00+02:00"}`: {
+			"2026-04-01T12:00:00Z", "active"},
+		`{"previous_valid_until":"2026-06-01T00:00:00Z","expires_in":"92d"}`: {
+			"2026-06-01T00:00:00Z", "active"},
+		`{"previous_valid_until":null,"expires_at":"2026-03-01T12:00:05Z","name":"new"}`: {
+			"<nil>", "no such token"},
 	} {
 		f := newFixture(t)
 		id, old := f.create(`{"expires_in":"90d"}`)

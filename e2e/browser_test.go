@@ -81,6 +81,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 	b := &browser{t: t, ctx: ctx, hosts: make(map[string]bool)}
 	t.Cleanup(func() {
 		if t.Failed() {
+			t.Logf("the browser reported: %q", b.complaints)
 			b.screenshot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
 		}
 		_ = chromedp.Cancel(tab)
@@ -157,15 +158,15 @@ func (b *browser) open(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
-// byText returns an XPath for elements with the given tag name and exactly the given text. It
-// searches the topmost dialog if one is open, and the whole page otherwise.
+// byText returns an XPath for elements with the given tag name and exactly the given text or
+// aria-label. It searches the topmost dialog if one is open, and the whole page otherwise.
 func (b *browser) byText(element, text string) chromedp.Search {
 	b.t.Helper()
 	top := ""
 	if evaluate[bool](b, `document.querySelector("dialog[open]") !== null`) {
 		top = "(//dialog[@open])[last()]"
 	}
-	return chromedp.Search(fmt.Sprintf(`%s//%s[normalize-space()=%q]`, top, element, text))
+	return chromedp.Search(fmt.Sprintf(`%s//%s[normalize-space()=%q or @aria-label=%[3]q]`, top, element, text))
 }
 
 func (b *browser) press(button string) {
@@ -186,9 +187,6 @@ func (b *browser) choose(label, value string) {
 	b.t.Helper()
 	list := b.byText("label", label) + `/..//select`
 	b.do(chromedp.WaitVisible(list), chromedp.SetValue(list, value))
-	const change = `document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE)` +
-		`.singleNodeValue.dispatchEvent(new Event("change"))`
-	b.script(fmt.Sprintf(change, list))
 }
 
 // script runs a script in the page.

@@ -4,16 +4,17 @@ import (
 	"context"
 	_ "embed"
 	"flag"
-	"fmt"
+	"os"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
-// takeScreenshots enables screenshots of every page, including those used in the README:
+// takeScreenshots enables screenshots of every page and dialog, including those used in the
+// README:
 //
 //	go test -C e2e -run TestDashboardPictures . -pictures
 var takeScreenshots = flag.Bool("pictures", false,
@@ -22,13 +23,17 @@ var takeScreenshots = flag.Bool("pictures", false,
 //go:embed testdata/axe-core/axe.min.js
 var axe string
 
-// accessible runs Deque Systems' axe on the current page.
-func (d *dashboard) accessible(what string) {
+// accessible runs Deque Systems' axe on the current page. With rules, it runs only those.
+func (d *dashboard) accessible(what string, rules ...string) {
 	d.t.Helper()
 	if !evaluate[bool](d.browser, `typeof axe === "object"`) {
 		d.script(axe)
 	}
-	const run = `axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations.map((v) =>
+	only := ""
+	if len(rules) > 0 {
+		only = `, runOnly: "` + strings.Join(rules, ",") + `".split(",")`
+	}
+	run := `axe.run(document, {resultTypes: ["violations"]` + only + `}).then(({violations}) => violations.map((v) =>
 		v.id + ": " + v.help + "\n" + v.nodes.map((n) => "  " + n.html + "\n  " + n.failureSummary).join("\n")))`
 	ctx, cancel := context.WithTimeout(d.ctx, browserTimeout)
 	defer cancel()
@@ -41,110 +46,104 @@ func (d *dashboard) accessible(what string) {
 	}
 }
 
-// scheme switches the page to a light or dark color scheme.
-func (d *dashboard) scheme(name string) {
+// media makes the browser report features of a medium, such as a dark color scheme.
+func (d *dashboard) media(features ...*emulation.MediaFeature) {
 	d.t.Helper()
 	d.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
-		})
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		return err
 	}))
 }
 
-// TestDashboardAccessibility checks that axe finds no violations on any page or dialog in
-// either color scheme.
-func TestDashboardAccessibility(t *testing.T) {
-	t.Parallel()
-	d := openDashboard(t)
-	key := d.site.token("--name", "CI", "--preset", "deploy", "--expires-in", "12h")
-	d.ask(key)
-	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
-	d.site.run("api-token", "disable", tokenID(d.site.token("--name", "off", "--preset", "read")))
-	for _, scheme := range []string{"light", "dark"} {
-		d.scheme(scheme)
-		if scheme == "light" {
-			d.shows("Sign in")
-			d.accessible("signing in")
-			d.signIn()
-		}
-		d.open(d.url + "#keys")
-		d.shows("CI", "disabled")
-		d.accessible(scheme + " list")
-		d.act("CI", "Revoke")
-		d.shows("This key was last used")
-		d.accessible(scheme + " confirmation")
-		d.press("Cancel")
-		d.script(`document.querySelector("tbody summary").click()`)
-		d.accessible(scheme + " menu")
-		d.open(d.url + "#new?name=" + scheme + "&preset=read")
-		d.shows("Create API key")
-		d.script(`document.querySelector("dialog details").open = true`)
-		d.accessible(scheme + " form")
-		d.press("Create key")
-		d.secret()
-		d.accessible(scheme + " new key")
-		d.keep()
-		d.open(d.url + "#key/" + tokenID(key))
-		d.shows("Why was this refused?")
-		d.fill("Path", "/api/unikernels")
-		d.press("Explain")
-		d.shows("Allowed.")
-		d.accessible(scheme + " key")
-		d.open(d.url + "#audit")
-		d.shows("caddy-admin")
-		d.accessible(scheme + " audit")
-	}
+// scheme switches the page to a light or dark color scheme, without transitions.
+func (d *dashboard) scheme(name string) {
+	d.t.Helper()
+	d.media(&emulation.MediaFeature{Name: "prefers-color-scheme", Value: name},
+		&emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
 }
 
-// TestDashboardPictures checks that no page is wider than the window, light or dark, wide or
-// narrow. With -pictures, it also takes screenshots.
+// TestDashboardAccessibility checks that axe finds no violations on any page, dialog or menu,
+// in a wide and in a narrow window. The color schemes differ only in their colors.
+func TestDashboardAccessibility(t *testing.T) {
+	t.Parallel()
+	d := openDemo(t)
+	d.scheme("light")
+	d.walk([]int64{1280, 360}, func(name string, _ int64) {
+		d.accessible(name)
+		d.scheme("dark")
+		d.accessible(name+", dark", "color-contrast")
+		d.scheme("light")
+	})
+	d.quiet()
+}
+
+// layoutFaults is an expression for what is too wide or outside the window, or "".
+const layoutFaults = `(() => {
+	const faults = [];
+	const root = document.documentElement;
+	if (root.scrollWidth > root.clientWidth)
+		faults.push("the page is " + (root.scrollWidth - root.clientWidth) + " pixels too wide: " +
+			[...document.querySelectorAll("main *")].filter((part) => part.getBoundingClientRect().right >
+				root.clientWidth).map((part) => part.outerHTML.slice(0, 80)).slice(-4));
+	const dialogs = [...document.querySelectorAll("dialog[open]")];
+	for (const part of dialogs.flatMap((dialog) => [dialog, ...dialog.querySelectorAll(".content, header, footer")]))
+		if (part.scrollWidth > part.clientWidth)
+			faults.push(part.localName + "." + part.className + " is " + (part.scrollWidth - part.clientWidth) +
+				" pixels too wide");
+	const buttons = dialogs.slice(-1).flatMap((dialog) => [...dialog.querySelectorAll("footer .button")]);
+	for (const part of [...buttons, ...document.querySelectorAll(".menu, .user, .top .button, .top .search")]) {
+		const {left, top, right, bottom} = part.getBoundingClientRect();
+		if (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight)
+			faults.push(part.className + " " + part.textContent.trim().slice(0, 40) + " is outside the window: " +
+				[left, top, right, bottom].map(Math.round));
+	}
+	return faults.join("\n");
+})()`
+
+// TestDashboardPictures checks that no page or dialog is wider than the window and that the
+// buttons of dialogs are inside it, in windows of four widths, light and dark. With -pictures, it
+// also takes screenshots.
 func TestDashboardPictures(t *testing.T) {
 	t.Parallel()
-	d := openDashboard(t)
-	names := []string{"GitHub CI", "Release", "Nightly backup", "Old server", "Monitoring"}
-	var keys []string
-	for i, name := range names {
-		keys = append(keys, d.site.token("--name", name, "--preset", []string{"deploy", "read", "backup"}[i%3],
-			"--expires-in", []string{"90d", "12h", "1y"}[i%3]))
-		for range i * 3 {
-			d.ask(keys[i])
-		}
-	}
-	for _, args := range [][]string{{"disable", tokenID(keys[3])}, {"revoke", "--yes", tokenID(keys[4])}} {
-		if _, stderr, code := d.site.run(append([]string{"api-token"}, args...)...); code != 0 {
-			t.Fatal(stderr)
-		}
-	}
-	d.ask(keys[3])
-	d.signIn()
-	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{1280, 360} {
-			d.do(chromedp.EmulateViewport(width, 800))
+	d := openDemo(t)
+	d.walk([]int64{1280, 360, 820, 1920}, func(name string, width int64) {
+		for _, scheme := range []string{"light", "dark"} {
+			if !*takeScreenshots && scheme == "dark" && width != 1280 {
+				continue // only colors differ
+			}
 			d.scheme(scheme)
-			for _, page := range []struct{ name, hash, says string }{
-				{"list", "#keys", "API keys (6)"},
-				{"new", "#new?name=CI&preset=deploy", "Create API key"},
-				{"key", "#key/" + tokenID(keys[2]), "Why was this refused?"},
-				{"audit", "#audit", "caddy-admin"},
-			} {
-				d.open(d.url + page.hash)
-				d.shows(page.says)
-				if page.name == "list" && *takeScreenshots {
-					time.Sleep(300 * time.Millisecond) // the charts load one by one
-				}
-				if wide := evaluate[int](d.browser,
-					`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-					t.Errorf("page %s is %d pixels wider than the window of %d", page.name, wide, width)
-				}
-				if *takeScreenshots {
-					d.screenshot(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
-				}
-				if *takeScreenshots && page.name == "list" && width == 1280 { // used in the README
-					d.screenshotTo("../docs/dashboard-" + scheme + ".png")
-				}
+			if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+				t.Errorf("%s, %s: %s", name, scheme, faults)
+			}
+			if *takeScreenshots {
+				name = strings.NewReplacer(" at ", "-", " pixels", "", " ", "-").Replace(name)
+				d.screenshot(name + "-" + scheme)
 			}
 		}
+	})
+	if *takeScreenshots {
+		d.takeReadmePictures()
 	}
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+	d.quiet()
+}
+
+// takeReadmePictures takes the pictures of the overview that the README shows.
+func (d *demoDashboard) takeReadmePictures() {
+	d.t.Helper()
+	d.do(chromedp.EmulateViewport(1280, 800))
+	d.page("#keys")
+	d.shows("GitHub Actions deploy")
+	d.page("#overview")
+	d.shows("Needs attention", "Busiest keys")
+	for _, scheme := range []string{"light", "dark"} {
+		d.scheme(scheme)
+		d.settle()
+		picture, err := chromedp.Run(d.ctx, chromedp.CaptureScreenshot())
+		if err == nil {
+			err = os.WriteFile("../docs/dashboard-"+scheme+".png", picture, 0o644)
+		}
+		if err != nil {
+			d.t.Error(err)
+		}
+	}
 }

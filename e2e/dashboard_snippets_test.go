@@ -1,18 +1,19 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
-// TestDashboardSnippets runs the snippets that the dashboard shows for a new key: the command
-// in a shell, and the workflow's steps the way GitHub would.
+// TestDashboardSnippets runs the snippets that the dashboard shows for a new key: the commands
+// in a shell, and the jobs the way GitHub and GitLab would.
 func TestDashboardSnippets(t *testing.T) {
 	t.Parallel()
 	named := strings.Replace(browserSite, "http://127.0.0.1:{$HTTP}", "http://localhost:{$HTTP}", 1)
@@ -30,7 +31,9 @@ func TestDashboardSnippets(t *testing.T) {
 	}
 }`, "http://localhost:$PORT/keys/", "http://localhost:$PORT"},
 		"other names": {strings.Replace(named, "keys.localhost", "admin.localhost", 1), "http://admin.localhost:$PORT/",
-			"$MOLLY"},
+			"http://localhost:$PORT"},
+		"any name": {strings.NewReplacer("http://localhost:{$HTTP}", "http://:{$HTTP}", "keys.localhost",
+			"admin.localhost").Replace(named), "http://admin.localhost:$PORT/", "$MOLLY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,45 +44,37 @@ func TestDashboardSnippets(t *testing.T) {
 			fill := func(text string) string { return strings.ReplaceAll(text, "$PORT", s.env["HTTP"]) }
 			d := &dashboard{browser: newBrowser(t), site: s, url: fill(test.page), admin: s.token("--kind", "admin")}
 			d.open(d.url)
+			d.allowClipboard()
 			d.signIn()
-			d.press("New API key")
-			d.fill("Name", "CI")
-			d.press("read")
+			d.newKey("CI")
 			d.press("Create key")
 			key := d.secret()
-			var snippets []string
-			for i := range evaluate[int](d.browser, `document.querySelectorAll("dialog pre").length`) {
-				snippets = append(snippets,
-					evaluate[string](d.browser,
-						fmt.Sprintf(`document.querySelectorAll("dialog pre")[%d].textContent`, i)))
-			}
-			if len(snippets) != 2 {
-				t.Fatalf("got %d snippets, want 2", len(snippets))
-			}
-			text := d.text()
-			if strings.Contains(text, "MOLLYMAWK_TOKEN") || !strings.Contains(text, "secret MOLLYGATE_KEY") ||
-				strings.Contains(text, "MOLLY.") != strings.HasPrefix(test.gate, "$") {
-				t.Errorf("the dialog shows the wrong text: %s", text)
-			}
-			for _, snippet := range snippets {
-				checkNoSecret(t, "a snippet", snippet, key)
+			snippets := d.snippets(strings.HasPrefix(test.gate, "$"))
+			for tab, snippet := range snippets {
+				checkNoSecret(t, "the snippet "+tab, snippet, key)
 				if !strings.Contains(snippet, fill(test.gate)+"/api/unikernels") {
-					t.Errorf("the snippet doesn't call the gate: %s", snippet)
+					t.Errorf("the snippet %s doesn't call the gate: %s", tab, snippet)
 				}
 			}
+			d.hides("MOLLYMAWK_TOKEN")
 			s.shell()
 			s.env["MOLLYGATE_KEY"], s.env["MOLLY"] = key, fill("http://localhost:$PORT")
-			run := func(script string) {
+			run := func(shell, script string) {
 				t.Helper()
+				file := s.write("snippet.sh", script)
+				if out, err := s.bash(shell + " -n " + file); err != nil {
+					t.Errorf("%v: %s\n%s", err, script, out)
+				}
 				before := len(s.backend.Requests())
-				out, err := s.bash("set -e\n" + script)
+				out, err := s.bash(shell + " -e " + file)
 				if err != nil || !strings.Contains(out, `"success":true`) || len(s.backend.Requests()) != before+1 {
 					t.Errorf("%v: %s\n%s", err, script, out)
 				}
 				checkNoSecret(t, "the output", out, key)
 			}
-			run(snippets[0])
-			for _, step := range workflowSteps(t, snippets[1]) {
+			run("bash", snippets["curl"])
+			run("sh", snippets["Shell"])
+			for _, step := range workflowSteps(t, snippets["GitHub Actions"]) {
 				for variable, value := range step.Env {
 					switch value {
 					case "${{ secrets.MOLLYGATE_KEY }}", "${{ vars.MOLLY }}":
@@ -87,15 +82,27 @@ func TestDashboardSnippets(t *testing.T) {
 						t.Errorf("the variable %s has an unknown value: %s", variable, value)
 					}
 				}
-				if step.Env["MOLLYGATE_KEY"] == "" || strings.Contains(step.Run, "${{") {
+				if step.Env["MOLLYGATE_KEY"] == "" || strings.Contains(step.Run, "${{") ||
+					(step.Env["MOLLY"] != "") != strings.HasPrefix(test.gate, "$") {
 					t.Errorf("the step has environment %v for the command %s", step.Env, step.Run)
 				}
-				run("bash -e " + s.write("step.sh", step.Run))
+				run("bash", step.Run) // as GitHub does
 			}
-			// A bad key makes the job fail.
+			for _, line := range pipelineScript(t, snippets["GitLab CI"]) {
+				run("sh", line)
+			}
+			d.shows("First request: GET /api/unikernels from 127.0.0.1")
+			// A bad key makes the jobs fail, and a missing variable makes the script fail.
 			s.env["MOLLYGATE_KEY"] = "mmk_nonsense"
-			if out, err := s.bash("set -e\n" + snippets[0]); err == nil {
-				t.Errorf("the snippet succeeded with a bad key: %s", out)
+			for _, tab := range []string{"curl", "Shell"} {
+				if out, err := s.bash("sh -e " + s.write("snippet.sh", snippets[tab])); err == nil {
+					t.Errorf("the snippet %s succeeded with a bad key: %s", tab, out)
+				}
+			}
+			delete(s.env, "MOLLYGATE_KEY")
+			if out, err := s.bash("sh " + s.write("snippet.sh", snippets["Shell"])); err == nil ||
+				!strings.Contains(out, "MOLLYGATE_KEY: is not set") {
+				t.Errorf("without a key, the script reports: %v, %s", err, out)
 			}
 			if status, _, _ := curl(t, append(bearer(key), "-H", fill("Host: localhost:$PORT"),
 				s.url("/api/unikernels"))...); status != http.StatusOK {
@@ -104,6 +111,30 @@ func TestDashboardSnippets(t *testing.T) {
 			s.checkLogs(key)
 		})
 	}
+}
+
+// snippets returns the snippets of the open panel by their tabs' names. It checks their copy
+// buttons and the notes about variables that they need.
+func (d *dashboard) snippets(needsGate bool) map[string]string {
+	d.t.Helper()
+	snippets := make(map[string]string)
+	for tab, hint := range map[string]string{
+		"curl":           "read -rs MOLLYGATE_KEY",
+		"GitHub Actions": "Save the key as the repository secret MOLLYGATE_KEY.",
+		"GitLab CI":      "Save the key as the masked CI/CD variable MOLLYGATE_KEY.",
+		"Shell":          "Set MOLLYGATE_KEY to the key in the environment.",
+	} {
+		d.press(tab)
+		d.shows(hint)
+		d.checkDialog()
+		if strings.Contains(d.text(), "Also set MOLLY to the gate's URL.") != needsGate {
+			d.t.Errorf("the tab %s shows the wrong hints: %s", tab, d.text())
+		}
+		snippets[tab] = evaluate[string](d.browser, `document.querySelector("dialog pre").textContent`)
+		d.do(chromedp.Click(chromedp.CSS("dialog .snippet button")))
+		d.eventually("the snippet "+tab+" is copied", func() bool { return d.clipboard() == snippets[tab] })
+	}
+	return snippets
 }
 
 type workflowStep struct {
@@ -115,8 +146,9 @@ type workflowStep struct {
 func workflowSteps(t *testing.T, text string) (steps []workflowStep) {
 	t.Helper()
 	var workflow struct {
-		Name, On string
-		Jobs     map[string]struct {
+		Name string
+		On   []string
+		Jobs map[string]struct {
 			RunsOn      string `yaml:"runs-on"`
 			Permissions map[string]string
 			Steps       []workflowStep
@@ -127,8 +159,9 @@ func workflowSteps(t *testing.T, text string) (steps []workflowStep) {
 	if err := decoder.Decode(&workflow); err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
-	if workflow.On == "" || len(workflow.Jobs) != 1 {
-		t.Errorf("the workflow never runs:\n%s", text)
+	if !slices.Equal(workflow.On, []string{"push", "workflow_dispatch"}) || len(workflow.Jobs) != 1 ||
+		len(workflow.Jobs["mollymawk"].Steps) == 0 {
+		t.Errorf("the workflow never runs, or its job has another name:\n%s", text)
 	}
 	for _, job := range workflow.Jobs {
 		if job.RunsOn == "" || len(job.Steps) == 0 {
@@ -137,4 +170,24 @@ func workflowSteps(t *testing.T, text string) (steps []workflowStep) {
 		steps = append(steps, job.Steps...)
 	}
 	return steps
+}
+
+// pipelineScript parses a GitLab pipeline, and returns its job's commands. Unknown fields are
+// errors.
+func pipelineScript(t *testing.T, text string) []string {
+	t.Helper()
+	var jobs map[string]struct {
+		Image  string
+		Script []string
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&jobs); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	job := jobs["mollymawk"]
+	if len(jobs) != 1 || job.Image != "curlimages/curl" || len(job.Script) == 0 {
+		t.Errorf("the job has nothing to run:\n%s", text)
+	}
+	return job.Script
 }

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -31,29 +29,68 @@ type dashboard struct {
 
 func openDashboard(t *testing.T) *dashboard {
 	t.Helper()
-	s := startSite(t, browserSite, mollymawktest.Options{})
+	return openDashboardOf(t, browserSite)
+}
+
+// openDashboardOf opens the dashboard of a site whose Caddyfile is a variant of browserSite.
+func openDashboardOf(t *testing.T, caddyfile string) *dashboard {
+	t.Helper()
+	s := startSite(t, caddyfile, mollymawktest.Options{})
 	d := &dashboard{browser: newBrowser(t), site: s, url: "http://keys.localhost:" + s.env["HTTP"] + "/",
 		admin: s.token("--kind", "admin", "--name", "carol")}
 	d.open(d.url)
 	return d
 }
 
+// signIn enters the admin key in the topmost dialog, and waits until that dialog is closed.
 func (d *dashboard) signIn() {
 	d.t.Helper()
-	d.shows("Sign in")
+	d.shows("Sign in to Mollygate")
+	d.checkDialog()
 	d.fill("Admin key", d.admin)
 	d.press("Sign in")
-	d.hides("Admin key")
+	d.hides("Sign in to Mollygate")
 }
 
-// act selects an action from a key's menu.
+// page opens a page of the dashboard, such as "#keys".
+func (d *dashboard) page(hash string) {
+	d.t.Helper()
+	d.open(d.url + hash)
+}
+
+// row is an expression for a key's row in the list, or undefined.
+func row(name string) string {
+	return `[...document.querySelectorAll("tr, li")].find((row) => row.querySelector(".k-name a")?.title === ` +
+		quoteJS(name) + `)`
+}
+
+// act selects an action from the menu in a key's row.
 func (d *dashboard) act(name, action string) {
 	d.t.Helper()
-	row := `[...document.querySelectorAll("tr")].find((row) => row.querySelector(".name")?.textContent === ` +
-		quoteJS(name) + `)`
-	d.eventually(name+" is in the list", func() bool { return evaluate[bool](d.browser, row+` !== undefined`) })
-	d.script(row + `.querySelector("summary").click()`)
-	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//details[@open]//button[normalize-space()=%q]`, action)),
+	d.eventually(name+" is in the list", func() bool { return evaluate[bool](d.browser, row(name)+` !== undefined`) })
+	d.script(row(name) + `.querySelector("button[aria-haspopup=menu]").click()`)
+	d.choice(action)
+}
+
+// openMenu opens the menu of the button whose text or aria-label starts with the given text.
+func (d *dashboard) openMenu(button string) {
+	d.t.Helper()
+	const menu = `//button[@aria-haspopup="menu"][starts-with(normalize-space(),%q) or starts-with(@aria-label,%[1]q)]`
+	d.do(chromedp.Click(chromedp.Search(fmt.Sprintf(menu, button)), chromedp.NodeVisible))
+}
+
+// menu selects an item from the menu that openMenu opens.
+func (d *dashboard) menu(button, item string) {
+	d.t.Helper()
+	d.openMenu(button)
+	d.choice(item)
+}
+
+// choice clicks an item of the open menu.
+func (d *dashboard) choice(item string) {
+	d.t.Helper()
+	d.do(chromedp.Click(chromedp.Search(
+		fmt.Sprintf(`//*[@role="menu"]//*[starts-with(@role,"menuitem")][normalize-space()=%q]`, item)),
 		chromedp.NodeVisible))
 }
 
@@ -71,111 +108,362 @@ func (d *dashboard) ask(key string) int {
 // secret returns the secret shown in the dialog.
 func (d *dashboard) secret() string {
 	d.t.Helper()
-	d.shows("You won't be able to see it again.")
-	return evaluate[string](d.browser, `document.querySelector("dialog .secret").value`)
+	d.shows("Copy your key now. You won't be able to see it again.")
+	return evaluate[string](d.browser, `[...document.querySelectorAll("dialog[open] input.secret")].at(-1).value`)
 }
 
 // keep confirms in the dialog that the secret was saved, and closes it.
 func (d *dashboard) keep() {
 	d.t.Helper()
-	d.script(`[...document.querySelectorAll("dialog label")]` +
-		`.find((label) => label.textContent.includes("I've saved it")).querySelector("input").click()`)
+	d.check("I've saved it")
 	d.press("Done")
+	d.hides("You won't be able to see it again.")
 }
 
-// TestDashboardKeyLifecycle creates, uses, edits, rotates, disables, enables, revokes and
-// deletes a key through the dashboard.
+// check clicks the checkbox or radio button in the topmost dialog whose label starts with text.
+func (d *dashboard) check(text string) {
+	d.t.Helper()
+	label := fmt.Sprintf(`(//dialog[@open])[last()]//label[starts-with(normalize-space(),%q)]`, text)
+	d.do(chromedp.Click(chromedp.Search(label), chromedp.NodeVisible))
+}
+
+// set replaces the value of the control with the given name in the topmost dialog, such as a
+// date, which can't be typed key by key in every locale.
+func (d *dashboard) set(name, value string) {
+	d.t.Helper()
+	control := `[...document.querySelectorAll("dialog[open] [name=` + name + `]")].at(-1)`
+	d.eventually("the dialog has a control "+name,
+		func() bool { return evaluate[bool](d.browser, control+` !== undefined`) })
+	d.script(fmt.Sprintf(`{const control = %s; control.value = %s;
+		control.dispatchEvent(new Event("input", {bubbles: true}))}`, control, quoteJS(value)))
+}
+
+// value returns the value of the control with the given name in the topmost dialog.
+func (d *dashboard) value(name string) string {
+	d.t.Helper()
+	return evaluate[string](d.browser,
+		`[...document.querySelectorAll("dialog[open] [name=`+name+`]")].at(-1)?.value ?? ""`)
+}
+
+// errors returns the errors that the topmost dialog shows at its fields, by the fields' labels.
+func (d *dashboard) errors() map[string]string {
+	d.t.Helper()
+	return evaluate[map[string]string](d.browser, `Object.fromEntries(
+		[...[...document.querySelectorAll("dialog[open]")].at(-1).querySelectorAll(".field > .error")].map((error) =>
+			[error.parentElement.querySelector("label, legend").firstChild.textContent.trim(), error.textContent]))`)
+}
+
+// selected returns the values of the checked boxes in the topmost dialog, such as scopes.
+func (d *dashboard) selected() []string {
+	d.t.Helper()
+	return evaluate[[]string](d.browser, `[...[...document.querySelectorAll("dialog[open]")].at(-1).querySelectorAll(
+		"fieldset.scopes input:checked")].map((box) => box.value).filter((value) => !value.endsWith("*"))`)
+}
+
+// dialogs returns the number of open dialogs.
+func (d *dashboard) dialogs() int {
+	d.t.Helper()
+	return evaluate[int](d.browser, `document.querySelectorAll("dialog[open]").length`)
+}
+
+// checkDialog checks that nothing in the topmost dialog is wider than the dialog and that its
+// main button is within the window, in a wide and in a narrow window.
+func (d *dashboard) checkDialog() {
+	d.t.Helper()
+	const faults = `(() => {
+		const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+		if (!dialog) return "no dialog is open";
+		for (const part of [dialog, ...dialog.querySelectorAll(".content, footer, header")])
+			if (part.scrollWidth > part.clientWidth)
+				return part.localName + part.className + " is " + part.scrollWidth + " pixels wide";
+		const button = dialog.querySelector("footer button.primary, footer button[type=submit]") ??
+			dialog.querySelector("footer button:last-of-type");
+		const {left, top, right, bottom} = button.getBoundingClientRect();
+		return left < 0 || top < 0 || right > innerWidth || bottom > innerHeight
+			? button.textContent.trim() + " is outside the window: " + [left, top, right, bottom] : "";
+	})()`
+	for _, size := range [][2]int64{{360, 640}, {1280, 900}} {
+		d.do(chromedp.EmulateViewport(size[0], size[1]))
+		if fault := evaluate[string](d.browser, faults); fault != "" {
+			d.t.Errorf("in a window of %d × %d: %s\n%s", size[0], size[1], fault, d.text())
+		}
+	}
+}
+
+func (d *dashboard) eventually(what string, condition func() bool) {
+	d.t.Helper()
+	eventually(d.t, what, condition, d.browser)
+}
+
+// quiet checks that the page ran into no errors and sent requests only to its own server.
+func (d *dashboard) quiet() {
+	d.t.Helper()
+	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+}
+
+// TestDashboardKeyLifecycle signs in, and creates, uses, edits, rotates, disables, enables,
+// revokes and deletes a key through the dashboard.
 func TestDashboardKeyLifecycle(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
-	d.shows("Sign in", "Admin key")
+	d.shows("Sign in to Mollygate", "caddy api-token create --kind admin")
+	d.press("Sign in")
+	d.shows("Enter your admin key.")
 	d.fill("Admin key", "mma_nonsense")
 	d.press("Sign in")
 	d.shows("That isn't a valid admin key")
+	d.checkDialog()
 	d.signIn()
-	d.shows("API keys (1)", "carol", "New API key")
+	d.shows("Get started", "1. Create an API key", "carol")
+	d.script(`window.sameDocument = true`)
 
 	d.press("New API key")
-	d.shows("Create API key", "Expires")
+	d.shows("What is the key for?", "Expires")
 	d.press("Create key")
-	d.shows("is required: say what the token is for")
+	d.eventually("both errors are shown", func() bool { return len(d.errors()) == 2 })
+	if got := d.errors(); got["Name"] != "Enter a name, such as GitHub CI." ||
+		got["Scopes"] != "Choose at least one scope." {
+		t.Errorf("got errors %q", got)
+	}
+	if focus := evaluate[string](d.browser, `document.activeElement.name`); focus != "name" {
+		t.Errorf("the focus is on %q, want the first wrong field", focus)
+	}
+	d.checkDialog()
 	d.fill("Name", "CI")
+	d.eventually("the name's error disappears", func() bool { return len(d.errors()) == 1 })
+	d.press("read list and watch")
+	d.eventually("no error is left", func() bool { return len(d.errors()) == 0 })
 	d.choose("Expires", "1mo")
-	d.press("read")
 	d.press("Create key")
 	key := d.secret()
-	d.shows("API key created", "curl --header")
-	if !strings.HasPrefix(key, "mmk_") || strings.Contains(d.text(), key) {
-		t.Errorf("the key has %d characters, or the page text contains the key", len(key))
-	}
-	// Neither Esc nor Back discards the key.
-	d.script(`document.querySelector("dialog").dispatchEvent(new Event("cancel", {cancelable: true}))`)
-	d.script(`history.back()`)
-	d.shows("Copy the key before you close this.")
-	if again := d.secret(); again != key {
-		t.Error("the page no longer shows the key")
-	}
-	d.keep()
-	d.hides("You won't be able to see it again.")
-	d.shows("API keys (2)", "never used")
+	d.shows("Key created", "Waiting for the first request…")
+	d.checkDialog()
 	if d.ask(key) != http.StatusOK {
 		t.Error("the new key doesn't work")
 	}
-	d.hides("CI\nnever used") // the list refreshes within seconds
+	d.shows("First request: GET /api/unikernels from 127.0.0.1")
+	d.checkDialog()
+	d.keep()
+	d.hides("Get started") // the overview has its first request
+
+	d.do(chromedp.Click(chromedp.CSS(`nav.pages a[href="#keys"]`)))
+	d.cell("CI", "usage", "1")
+	d.cell("CI", "last", "127.0.0.1")
+	if d.ask(key) != http.StatusOK {
+		t.Error("the key doesn't work twice")
+	}
+	d.cell("CI", "usage", "2")
 	d.eventually("its chart is drawn", func() bool {
 		return evaluate[int](d.browser,
-			`document.querySelectorAll("svg[aria-label='Last 30 days: 1 allowed, 0 refused']").length`) == 1
+			`document.querySelectorAll("[aria-label='Last 30 days: 2 allowed, 0 refused']").length`) == 1
 	})
 
-	d.act("CI", "Edit key")
-	d.shows("Edit API key")
+	d.act("CI", "Edit")
+	d.shows("Edit key")
+	d.checkDialog()
 	d.fill("Name", "Shop CI")
-	d.press("Update key")
+	d.press("Save changes")
 	d.shows(`Updated "Shop CI".`)
+	d.cell("Shop CI", "name", "Shop CI")
 
-	d.act("Shop CI", "Rotate")
-	d.shows("Create a new secret for this key?", "This key was last used", "from 127.0.0.1")
-	d.press("Rotate key")
-	rotated := d.secret()
-	if rotated == key || d.ask(key) != http.StatusOK || d.ask(rotated) != http.StatusOK {
-		t.Error("after a rotation, the old or new secret doesn't work, or both are the same")
-	}
-	d.keep()
-	d.shows("rotating")
-	// The key's page and the dialog for another rotation show when the old secret was last
-	// used.
-	d.open(d.url + "#key/" + tokenID(key))
-	d.shows("Old secret last used", "by curl/")
-	d.open(d.url + "#keys")
-	d.shows("API keys (2)")
-	d.act("Shop CI", "Rotate")
-	d.shows("The secret from before the last rotation stops working immediately. Last used:", "from 127.0.0.1 by curl/")
-	d.press("Cancel")
+	rotated := d.rotate(key)
 
+	d.page("#keys")
+	d.act("Shop CI", "Disable")
+	d.shows(`Disable "Shop CI"?`, "until you enable it again", "Last used", "from 127.0.0.1 by curl/",
+		"This key was used within the last hour.")
+	d.checkDialog()
+	d.press("Disable")
+	d.shows(`Disabled "Shop CI".`)
+	d.answers(rotated, http.StatusUnauthorized)
+	d.press("Undo")
+	d.shows(`Restored "Shop CI".`)
+	d.answers(rotated, http.StatusOK)
 	for _, step := range []struct {
 		action, confirm, says string
 		status                int
 	}{
-		{"Disable", "Disable key", `Disabled "Shop CI".`, http.StatusUnauthorized},
+		{"Disable", "Requests with this key will be refused until", `Disabled "Shop CI".`, http.StatusUnauthorized},
 		{"Enable", "", `Enabled "Shop CI".`, http.StatusOK},
-		{"Revoke", "Revoke key", `Revoked "Shop CI".`, http.StatusUnauthorized},
-		{"Delete", "Delete key", `Deleted "Shop CI".`, http.StatusUnauthorized},
+		{"Revoke", "This can't be undone.", `Revoked "Shop CI".`, http.StatusUnauthorized},
+		{"Delete", "Permanently deletes the key", `Deleted "Shop CI".`, http.StatusUnauthorized},
 	} {
 		d.act("Shop CI", step.action)
 		if step.confirm != "" {
-			d.shows("This key was last used")
-			d.press(step.confirm)
+			d.shows(step.confirm, "Last used")
+			d.checkDialog()
+			d.press(step.action)
 		}
 		d.shows(step.says)
-		if got := d.ask(rotated); got != step.status {
-			t.Errorf("after %s: status %d, want %d", step.action, got, step.status)
-		}
+		d.answers(rotated, step.status)
 	}
-	d.shows("API keys (1)")
-	d.press("Sign out")
-	d.shows("Sign in")
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+	d.shows("No API keys yet")
+	if !evaluate[bool](d.browser, `window.sameDocument === true`) {
+		t.Error("the page was loaded again")
+	}
+	d.menu("Your account", "Sign out")
+	d.shows("Sign in to Mollygate")
+	d.hides("No API keys yet")
+	d.quiet()
 	d.site.checkLogs(key, rotated, d.admin)
+}
+
+// rotate rotates the key "Shop CI" with an overlap, hands it over on its page, and rotates it
+// without an overlap. It returns the last secret.
+func (d *dashboard) rotate(key string) string {
+	d.t.Helper()
+	d.act("Shop CI", "Rotate")
+	d.shows("Create a new secret for this key? ID and scopes stay the same.",
+		"Keep the old secret working for", "24 hours", "Last used", "from 127.0.0.1 by curl/")
+	d.checkDialog()
+	if n := evaluate[int](d.browser, `[...document.querySelectorAll("dialog .terms:first-of-type label")]
+		.filter((label) => /\d{4}, \d\d:\d\d$/.test(label.textContent)).length`); n != 4 {
+		d.t.Errorf("%d overlaps have a date, want 4", n)
+	}
+	d.press("Rotate")
+	rotated := d.secret()
+	d.shows(`New secret for "Shop CI"`, "The old secret works until")
+	d.checkDialog()
+	if rotated == key {
+		d.t.Error("the rotation didn't change the secret")
+	}
+	d.keep()
+	d.cell("Shop CI", "status", "rotating")
+	d.do(chromedp.Click(chromedp.CSS(`.k-name a[href="#key/` + tokenID(key) + `"]`)))
+	d.shows("Rotation in progress", "Nobody has used it since the rotation.")
+	d.answers(key, http.StatusOK)
+	d.answers(rotated, http.StatusOK)
+	d.shows("The old secret was last used", "from 127.0.0.1 (curl/", "Give this client the new secret.")
+	until := d.overlap(key)
+	const shown = `document.querySelector("section.stack b").textContent`
+	before := evaluate[string](d.browser, shown)
+	d.press("Extend by 1 day")
+	d.eventually("the page shows a later end", func() bool { return evaluate[string](d.browser, shown) != before })
+	if end := d.overlap(key); end.Sub(until) != 24*time.Hour {
+		d.t.Errorf("the overlap ends %s later, want a day", end.Sub(until))
+	}
+	d.press("Undo")
+	d.eventually("the page shows the former end", func() bool { return evaluate[string](d.browser, shown) == before })
+	if got := d.overlap(key); !got.Equal(until) {
+		d.t.Errorf("the overlap ends at %s, want %s", got, until)
+	}
+	d.press("Stop old secret now")
+	d.shows("Stop the old secret now?", "The old secret was last used")
+	d.checkDialog()
+	d.do(chromedp.Click(d.byText("button", "Stop old secret now"), chromedp.NodeVisible))
+	d.shows(`The old secret of "Shop CI" has stopped working.`)
+	d.hides("Rotation in progress")
+	d.answers(key, http.StatusUnauthorized)
+	d.answers(rotated, http.StatusOK)
+
+	d.press("Rotate")
+	d.shows("Create a new secret for this key?")
+	d.check("Stop it now")
+	d.press("Rotate")
+	last := d.secret()
+	d.checkDialog()
+	if strings.Contains(d.text(), "The old secret works until") {
+		d.t.Error("the panel says that the old secret still works")
+	}
+	d.answers(rotated, http.StatusUnauthorized)
+	d.answers(last, http.StatusOK)
+	d.keep()
+	d.site.checkLogs(rotated)
+	return last
+}
+
+// overlap returns the end of the overlap of a key's rotation.
+func (d *dashboard) overlap(key string) time.Time {
+	d.t.Helper()
+	return d.token(tokenID(key)).PreviousValidUntil
+}
+
+// answers checks the response status of a request with a key.
+func (d *dashboard) answers(key string, want int) {
+	d.t.Helper()
+	if got := d.ask(key); got != want {
+		d.t.Errorf("got status %d, want %d", got, want)
+	}
+}
+
+// cell waits until a cell of a key's row starts with text.
+func (d *dashboard) cell(name, column, text string) {
+	d.t.Helper()
+	content := row(name) + `?.querySelector(".k-` + column + `")?.innerText ?? ""`
+	d.eventually(fmt.Sprintf("column %s of %s contains %s", column, name, text),
+		func() bool { return strings.Contains(evaluate[string](d.browser, content), text) })
+}
+
+// shownToken is a token as the admin API returns it.
+type shownToken struct {
+	ID, Name, Kind, Account, Status string
+	Scopes                          []string
+	AllowedIPs                      []string  `json:"allowed_ips"`
+	CreatedAt                       time.Time `json:"created_at"`
+	ExpiresAt                       time.Time `json:"expires_at"`
+	NotBefore                       time.Time `json:"not_before"`
+	PreviousValidUntil              time.Time `json:"previous_valid_until"`
+	Metadata                        map[string]string
+	RateLimit                       json.RawMessage `json:"rate_limit"`
+	Quota                           json.RawMessage
+}
+
+// token returns a token from the admin API.
+func (d *dashboard) token(id string) (token shownToken) {
+	d.t.Helper()
+	d.site.decode(d.site.caddy.call(http.MethodGet, "tokens/"+id, nil, http.StatusOK), &token)
+	return token
+}
+
+// tokens returns the API keys, newest first.
+func (d *dashboard) tokens() []shownToken {
+	d.t.Helper()
+	var list struct{ Data []shownToken }
+	d.site.decode(d.site.caddy.call(http.MethodGet, "tokens?kind=api&sort=-created_at", nil, http.StatusOK), &list)
+	return list.Data
+}
+
+// TestDashboardSignOutEverywhere checks that signing out everywhere ends all sessions of the
+// admin key, in this browser and elsewhere.
+func TestDashboardSignOutEverywhere(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	d.signIn()
+	elsewhere := d.session()
+	if status := d.withSession(elsewhere); status != http.StatusOK {
+		t.Fatalf("the other session gets status %d", status)
+	}
+	d.menu("Your account", "Sign out everywhere")
+	d.shows("Ends all dashboard sessions of this admin key")
+	d.checkDialog()
+	d.press("Sign out everywhere")
+	d.shows("Sign in to Mollygate")
+	if status := d.withSession(elsewhere); status != http.StatusUnauthorized {
+		t.Errorf("the other session gets status %d", status)
+	}
+	d.signIn()
+	d.shows("Get started")
+	d.quiet()
+}
+
+// session signs in without the browser, and returns the session's cookie.
+func (d *dashboard) session() string {
+	d.t.Helper()
+	status, header, body := curl(d.t, "-H", "Host: keys.localhost:"+d.site.env["HTTP"], "-H", jsonType, "-d",
+		`{"token":"`+d.admin+`"}`, d.site.url("/api/v1/session"))
+	if status != http.StatusOK && status != http.StatusCreated {
+		d.t.Fatalf("signing in: status %d: %s", status, body)
+	}
+	cookie, _, _ := strings.Cut(header.Get("Set-Cookie"), ";")
+	return cookie
+}
+
+// withSession calls the admin API with a session's cookie, and returns the response status.
+func (d *dashboard) withSession(cookie string) int {
+	d.t.Helper()
+	status, _, _ := curl(d.t, "-H", "Host: keys.localhost:"+d.site.env["HTTP"], "-H", "Cookie: "+cookie,
+		d.site.url("/api/v1/tokens"))
+	return status
 }
 
 // hostileNames are names that the page must treat as plain text.
@@ -190,179 +478,96 @@ func TestDashboardHostileNames(t *testing.T) {
 	d := openDashboard(t)
 	ids := make(map[string]string)
 	for _, name := range hostileNames {
-		ids[name] = tokenID(d.site.token("--name", name, "--preset", "read"))
-	}
-	d.signIn()
-	d.shows(hostileNames...)
-	for _, name := range hostileNames {
-		d.open(d.url + "#key/" + ids[name])
-		d.shows(name, "Why was this refused?")
-		if got := evaluate[string](d.browser, `document.querySelector("h1").textContent`); got != name {
-			t.Errorf("the page shows %q as %q", name, got)
-		}
-		// A right-to-left name must not reorder the surrounding text.
-		if dir := evaluate[string](d.browser, `document.querySelector("h1").dir`); dir != "auto" {
-			t.Errorf("the name %q has dir attribute %q", name, dir)
-		}
-	}
-	d.open(d.url + "#audit")
-	d.shows(hostileNames...)
-	if title := evaluate[string](d.browser, `document.title`); title == "pwned" {
-		t.Error("the browser ran a name as a script")
-	}
-	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script").length`); n != 0 {
-		t.Errorf("the names created %d HTML elements, want none", n)
-	}
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
-}
-
-// TestDashboardTabs checks that a change in one tab shows up in another, and that after a
-// session ends, the dashboard asks users to sign in again without losing what they typed.
-func TestDashboardTabs(t *testing.T) {
-	t.Parallel()
-	d := openDashboard(t)
-	d.signIn()
-	d.shows("API keys (1)")
-	other := &dashboard{browser: d.tab(), site: d.site, url: d.url, admin: d.admin}
-	other.open(d.url)
-	other.shows("API keys (1)")
-	key := d.site.token("--name", "made elsewhere", "--preset", "read")
-	other.shows("API keys (2)", "made elsewhere")
-
-	d.open(d.url + "#new?name=Release&preset=deploy&expires_in=6mo")
-	d.shows("Create API key")
-	if got := evaluate[string](d.browser, `document.querySelector("dialog input").value`); got != "Release" {
-		t.Errorf("got name %q", got)
-	}
-	if got := evaluate[string](d.browser,
-		`document.querySelector("dialog [aria-pressed=true]").textContent`); got != "deploy" {
-		t.Errorf("got preset %q", got)
-	}
-	// Another tab signs out.
-	other.press("Sign out")
-	other.shows("Sign in")
-	d.press("Create key")
-	d.shows("Sign in")
-	if n := evaluate[int](d.browser, `document.querySelectorAll("dialog[open]").length`); n != 2 {
-		t.Errorf("%d open dialogs, want the sign-in above the form", n)
-	}
-	d.fill("Admin key", d.admin)
-	d.press("Sign in")
-	release := d.secret()
-	if d.ask(release) != http.StatusOK || d.ask(key) != http.StatusOK {
-		t.Error("a key doesn't work")
-	}
-	var made struct{ Scopes []string }
-	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(release))), &made); err != nil ||
-		len(made.Scopes) < 2 {
-		t.Errorf("the key has scopes %q, %v", made.Scopes, err)
-	}
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
-}
-
-// TestDashboardKeyPage checks that a key's page shows how the key was used, removes unused
-// scopes, and explains refusals.
-func TestDashboardKeyPage(t *testing.T) {
-	t.Parallel()
-	d := openDashboard(t)
-	key := d.site.token("--name", "CI", "--preset", "deploy", "--allowed-ip", "127.0.0.0/8", "--rate-limit", "100/1m")
-	for range 3 {
+		key := d.site.mint(map[string]any{"name": name, "preset": "read",
+			"metadata": map[string]string{"owner": name, "tags": name, "note": name}})
+		ids[name] = tokenID(key)
 		d.ask(key)
 	}
-	curl(t, append(bearer(key), d.site.url("/api/unikernel/monitoring/status"))...)
-	d.open(d.url + "#key/" + tokenID(key))
 	d.signIn()
-	d.shows("CI", "100 requests per minute", "unikernel:list", "insufficient_scope", "127.0.0.0/8",
-		"Unused scopes (last 90 days)")
-	if got := evaluate[string](d.browser, `document.querySelector("section svg").getAttribute("aria-label")`); got !=
-		"Daily, last 90 days: 3 allowed, 1 refused" {
-		t.Errorf("got chart %q", got)
-	}
-	d.press("Hourly, last 7 days")
-	d.shows("unikernel:list")
-	d.fill("Path", "/api/unikernel/monitoring/status")
-	d.fill("From IP address", "192.0.2.1")
-	d.press("Explain")
-	d.shows("Refused — 403: ip denied.", "This API key lacks the scope monitoring:read.")
-	d.press("Remove 5 unused scopes")
-	d.shows("All scopes were used.", "edit")
-	var token struct{ Scopes []string }
-	if err := json.Unmarshal([]byte(d.site.getAdmin("/api_tokens/v1/tokens/"+tokenID(key))), &token); err != nil ||
-		fmt.Sprint(token.Scopes) != "[unikernel:list]" {
-		t.Errorf("the key has scopes %q, %v", token.Scopes, err)
-	}
-	d.open(d.url + "#key/000000000000")
-	d.shows("No token", "Try again")
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
-}
-
-// TestDashboardManyKeys checks that search, sorting and paging work with 10,000 keys, using
-// both mouse and keyboard.
-func TestDashboardManyKeys(t *testing.T) {
-	t.Parallel()
-	d := openDashboard(t)
-	const many = 10_000
-	var made atomic.Int64
-	var makers sync.WaitGroup
-	for range 100 { // in parallel, so that the calls share store commits
-		makers.Go(func() {
-			for n := made.Add(1); n <= many; n = made.Add(1) {
-				body := fmt.Sprintf(`{"name":"pipeline %05d","preset":"read","expires_in":"90d"}`, n)
-				response, err := d.site.admin().Post("http://caddy/api_tokens/v1/tokens", "application/json",
-					strings.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				_ = response.Body.Close()
-				if response.StatusCode != http.StatusCreated {
-					t.Errorf("got status %d", response.StatusCode)
-					return
-				}
-			}
-		})
-	}
-	makers.Wait()
-	d.signIn()
-	d.shows("API keys (10001)", "Page 1 of 201")
-	// timed logs how long the page takes to show the text after calling do.
-	timed := func(what, says string, do func()) {
+	// text checks that an element contains just the name, and that a right-to-left name doesn't
+	// reorder the text around it.
+	text := func(name, element string) {
 		t.Helper()
-		begun := time.Now()
-		do()
-		d.shows(says)
-		t.Logf("%s: %v", what, time.Since(begun).Round(time.Millisecond))
+		if got := evaluate[string](d.browser, element+`.textContent`); got != name {
+			t.Errorf("the page shows %q as %q in %s", name, got, element)
+		}
+		if dir := evaluate[string](d.browser, element+`.closest("[dir]").dir`); dir != "auto" {
+			t.Errorf("the name %q has dir attribute %q in %s", name, dir, element)
+		}
 	}
-	first := func() string { return evaluate[string](d.browser, `document.querySelector("tbody .name").textContent`) }
-	timed("sorting", "Page 1 of 201", func() {
-		d.press("Name")
-		d.eventually("the keys are sorted by name", func() bool { return first() == "carol" })
-	})
-	timed("sorting with the keyboard", "Page 1 of 201", func() {
-		d.do(chromedp.KeyEvent(kb.Enter)) // the heading still has focus
-		d.eventually("the sort order is reversed", func() bool { return first() == "pipeline 10000" })
-	})
-	if got := evaluate[string](d.browser,
-		`document.querySelector("th[aria-sort=descending]").textContent`); got != "Name" {
-		t.Errorf("got sort column %q", got)
+	d.shows("Busiest keys, last 7 days")
+	for _, name := range evaluate[[]string](d.browser,
+		`[...document.querySelectorAll(".busiest a")].map((link) => link.textContent)`) {
+		if !slices.Contains(hostileNames, name) {
+			t.Errorf("the overview shows the key %q", name)
+		}
 	}
-	timed("the next page", "Page 2 of 201", func() { d.press("Next") })
-	if got := first(); got != "pipeline 09950" {
-		t.Errorf("the first key on the second page is %q", got)
+	d.page("#keys")
+	for _, name := range hostileNames {
+		d.shows(name)
+		text(name, row(name)+`.querySelector(".k-name a")`)
 	}
-	timed("the previous page", "Page 1 of 201", func() { d.press("Previous") })
-	timed("searching", "API keys (1)", func() {
-		d.do(chromedp.SendKeys(chromedp.CSS("input[type=search]"), "line 07777"))
-	})
-	if got := first(); got != "pipeline 07777" {
-		t.Errorf("found %q", got)
+	for _, name := range hostileNames {
+		d.page("#key/" + ids[name])
+		d.eventually("the page of "+name, func() bool {
+			return evaluate[string](d.browser, `document.querySelector("h1")?.textContent ?? ""`) == name
+		})
+		text(name, `document.querySelector("h1")`)
+		d.eventually("the title is "+name, func() bool {
+			return evaluate[string](d.browser, `document.title`) == name+" · Mollygate"
+		})
+		d.menu("More actions", "Edit")
+		d.shows("Edit key")
+		d.checkDialog()
+		for _, control := range []string{"name", "owner", "tags"} {
+			if got := d.value(control); got != name {
+				t.Errorf("the form shows %q as %q", name, got)
+			}
+		}
+		d.fill("Name", name[:1])
+		d.fill("Name", name)
+		d.press("Cancel")
+		d.gone()
+		d.menu("More actions", "New key like this")
+		d.shows("New API key")
+		d.checkDialog()
+		d.press("Cancel")
+		d.gone()
+		for _, action := range []string{"Revoke", "Delete", "Rotate", "Extend", "Edit tags"} {
+			d.menu("More actions", action)
+			d.shows("Cancel")
+			d.checkDialog()
+			heading := evaluate[string](d.browser, `document.querySelector("dialog h2").textContent`)
+			if !strings.Contains(heading, `"`+name+`"`) {
+				t.Errorf("%s: got heading %q", action, heading)
+			}
+			text(heading, `document.querySelector("dialog h2")`)
+			d.press("Cancel")
+			d.gone()
+		}
+		d.menu("More actions", "Disable")
+		d.shows("Requests with this key will be refused")
+		d.press("Disable")
+		d.gone()
+		text(`Disabled "`+name+`".`, `[...document.querySelectorAll(".note [dir]")].at(-1)`)
+		d.press("Dismiss")
 	}
-	d.checkQuiet("keys.localhost:" + d.site.env["HTTP"])
+	d.page("#audit")
+	d.shows("Audit log")
+	d.shows(hostileNames...)
+	if title := evaluate[string](d.browser, `document.title`); title != "Audit log · Mollygate" {
+		t.Errorf("got title %q", title)
+	}
+	if n := evaluate[int](d.browser, `document.querySelectorAll("main img, main script, dialog img").length`); n != 0 {
+		t.Errorf("the names created %d HTML elements, want none", n)
+	}
+	d.quiet()
 }
 
-func (d *dashboard) eventually(what string, condition func() bool) {
+// gone waits until no dialog is open.
+func (d *dashboard) gone() {
 	d.t.Helper()
-	eventually(d.t, what, condition, d.browser)
+	d.eventually("no dialog is open", func() bool { return d.dialogs() == 0 })
 }
 
 // TestDashboardOverTLS checks that the session cookie is bound to its host, and that users
@@ -377,16 +582,10 @@ func TestDashboardOverTLS(t *testing.T) {
 	s := startSite(t, secure, mollymawktest.Options{})
 	d := &dashboard{browser: newBrowser(t, chromedp.IgnoreCertErrors), site: s,
 		url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
-	for _, name := range []string{"clipboard-read", "clipboard-write"} {
-		if _, err := chromedp.CallBrowser(d.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
-			Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: "granted",
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	d.allowClipboard()
 	d.open(d.url)
 	d.signIn()
-	d.shows("API keys (1)")
+	d.shows("Get started")
 	cookies, err := chromedp.Run(d.ctx, func(ctx context.Context, tab *chromedp.Target) ([]*network.Cookie, error) {
 		got, err := cdp.Call(ctx, tab, network.GetCookies, network.GetCookiesParams{})
 		return got.Cookies, err
@@ -404,7 +603,7 @@ func TestDashboardOverTLS(t *testing.T) {
 	}
 	d.press("New API key")
 	d.fill("Name", "copied")
-	d.press("read")
+	d.press("read list and watch")
 	d.press("Create key")
 	key := d.secret()
 	for range 3 { // sends real key events
@@ -414,11 +613,9 @@ func TestDashboardOverTLS(t *testing.T) {
 		t.Error("Esc closed the panel")
 	}
 	d.press("Copy")
-	d.shows("Copied.")
-	copied, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`,
-		chromedp.EvalAwaitPromise))
-	if err != nil || copied != key {
-		t.Errorf("the clipboard doesn't contain the key: %v", err)
+	d.shows("Copied")
+	if d.clipboard() != key {
+		t.Error("the clipboard doesn't contain the key")
 	}
 	d.press("Done")
 	d.hides("You won't be able to see it again.")
@@ -469,43 +666,51 @@ func TestDashboardUnderPath(t *testing.T) {
 	d := &dashboard{browser: newBrowser(t), site: &site{caddy: c, backend: backend},
 		url: "http://keys.localhost:" + c.env["HTTP"] + "/keys"}
 	d.open(strings.Replace(d.url, "//", "//dave:secret@", 1))
-	d.shows("API keys (0)", "dave", "No API keys yet.")
+	d.shows("Get started", "dave")
 	d.press("New API key")
 	d.fill("Name", "below a path")
-	d.press("read")
+	d.press("read list and watch")
 	d.press("Create key")
 	key := d.secret()
-	d.shows("http://keys.localhost:" + c.env["HTTP"] + "/api/unikernels")
+	d.shows(c.url("/api/unikernels"))
+	d.checkDialog()
 	d.keep()
-	d.shows("API keys (1)")
+	d.open(d.url + "/#keys")
+	d.cell("below a path", "status", "active")
 	if status, _, body := curl(t, append(bearer(key), c.url("/api/unikernels"))...); status != http.StatusOK {
 		t.Errorf("got status %d: %s", status, body)
 	}
-	if strings.Contains(d.text(), "Sign out") {
-		t.Error(`a trusted user sees "Sign out"`)
+	d.openMenu("Your account")
+	d.shows("Documentation")
+	if strings.Contains(d.text(), "Sign out") || strings.Contains(d.text(), "Signed in until") {
+		t.Error("a trusted user's menu has items about a session")
 	}
 	d.checkQuiet("keys.localhost:" + c.env["HTTP"])
 }
 
-// TestDashboardOffline checks that the dashboard tells users when it can't reach Caddy, and
-// that it loses no input.
+// TestDashboardOffline checks that the dashboard says that it can't reach Caddy, and that it
+// loses no input. A session doesn't outlive Caddy's process, so the user signs in again.
 func TestDashboardOffline(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
 	d.signIn()
-	d.shows("API keys (1)")
+	d.shows("Get started")
 	d.press("New API key")
 	d.fill("Name", "kept")
-	d.press("read")
+	d.press("read list and watch")
 	d.site.stop()
 	d.press("Create key")
-	d.shows("Can't reach the server. Nothing you entered is lost")
+	d.shows("Can't reach the server. Nothing you entered is lost; try again.",
+		"Can't reach the server. What you see may be out of date.")
+	d.checkDialog()
 	d.site.start(browserSite)
 	d.press("Create key")
-	d.shows("Sign in") // sessions don't outlive the process
-	d.fill("Admin key", d.admin)
-	d.press("Sign in")
-	if d.ask(d.secret()) != http.StatusOK {
-		t.Error("the key doesn't work")
-	}
+	d.shows("Your session has ended. Sign in to continue; nothing you entered is lost.")
+	d.signIn()
+	key := d.secret()
+	d.answers(key, http.StatusOK)
+	d.hides("Can't reach the server")
+	d.keep()
+	d.page("#keys")
+	d.cell("kept", "usage", "1") // events arrive again
 }

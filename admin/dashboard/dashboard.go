@@ -1,8 +1,10 @@
 // Package dashboard serves the dashboard, which is the admin API's web interface. It
 // consists of static files that call only the admin API, at a path relative to their own.
+// JavaScript and style sheets are minified when they are first needed.
 package dashboard
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -10,6 +12,12 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strings"
+	"sync"
+
+	"github.com/tdewolff/minify/v2"
+	"github.com/tdewolff/minify/v2/css"
+	"github.com/tdewolff/minify/v2/js"
 
 	"github.com/mollygate/mollygate/admin/etag"
 )
@@ -42,8 +50,11 @@ type file struct {
 type Handler struct{ files map[string]file }
 
 // New returns the handler.
-func New() *Handler {
-	h := &Handler{files: make(map[string]file)}
+func New() *Handler { return &Handler{files: load()} }
+
+// load returns the files by path. All handlers of a process share them.
+var load = sync.OnceValue(func() map[string]file {
+	loaded := make(map[string]file)
 	static, err := fs.Sub(files, "static")
 	if err == nil {
 		err = fs.WalkDir(static, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -51,8 +62,11 @@ func New() *Handler {
 				return err
 			}
 			content, err := fs.ReadFile(static, name)
+			if err == nil {
+				content, err = minified(name, content)
+			}
 			sum := sha256.Sum256(content)
-			h.files["/"+name] = file{
+			loaded["/"+name] = file{
 				contentType: contentType(name), content: content,
 				etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
 			}
@@ -60,10 +74,30 @@ func New() *Handler {
 		})
 	}
 	if err != nil {
-		panic(err) // can't happen: the files are embedded
+		panic(err) // can't happen: the files are embedded, and a test minifies them
 	}
-	h.files["/"] = h.files["/index.html"]
-	return h
+	loaded["/"] = loaded["/index.html"]
+	return loaded
+})
+
+// minified returns the content of a file without comments and unnecessary whitespace. It
+// doesn't change files in vendor, which are already minified.
+func minified(name string, content []byte) ([]byte, error) {
+	if strings.HasPrefix(name, "vendor/") {
+		return content, nil
+	}
+	var minifier minify.Minifier
+	switch path.Ext(name) {
+	case ".js":
+		minifier = &js.Minifier{}
+	case ".css":
+		minifier = &css.Minifier{}
+	default:
+		return content, nil
+	}
+	var out bytes.Buffer
+	err := minifier.Minify(minify.New(), &out, bytes.NewReader(content), nil)
+	return out.Bytes(), err
 }
 
 // contentType returns the media type of a file. For JavaScript, the result doesn't depend

@@ -1,186 +1,260 @@
-import { ApiError, get, patch, post } from "./api.js";
-import { dialog, el, field, say } from "./dom.js";
-import { covers } from "./scopes.js";
+// @ts-check
+// The form for a key, in a sheet at the side.
+import { html, useEffect, useState } from "./vendor/preact.js";
+import { get, patch, post } from "./api.js";
+import {
+  bodyOf,
+  changesOf,
+  check,
+  covers,
+  draftOf,
+  endOf,
+  fits,
+  fromLink,
+  inWords,
+  merge,
+  namesOf,
+  startOf,
+  summary,
+  toLink,
+  within,
+} from "./draft.js";
+import { date, duration, list, zoneName } from "./format.js";
+import { href } from "./route.js";
+import { loadScopes, ScopePicker } from "./scopes.js";
 import { showSecret } from "./secret.js";
+import { text } from "./text.js";
+import { Copy, Dialog, Field, note, show, useAction } from "./ui.js";
 
-const expiries = [["1mo", "in 1 month"], ["3mo", "in 3 months"], ["6mo", "in 6 months"], ["1y", "in 1 year"], ["2y", "in 2 years"], ["date", "on a date"]];
+/** @typedef {import("../types").Token} Token */
+/** @typedef {import("./draft.js").Draft} Draft */
+/** @typedef {import("./draft.js").Catalog} Catalog */
 
-// newKey shows the form for a new key. Anyone can create a link that fills in the form, so
-// links can't set anything that is easy to overlook in the form: the kind admin, which has
-// no scopes, and wildcards, which also grant scopes added later.
-export async function newKey(prefilled, changed) {
-  const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
-  const form = keyForm(scopes.data, accounts.data, {
-    name: prefilled.get("name") ?? "", account: prefilled.get("account") ?? "default", preset: prefilled.get("preset") ?? "", kind: "api",
-    scopes: prefilled.getAll("scope").filter((scope) => !scope.includes("*")), valid: prefilled.get("expires_in") ?? "3mo",
-  }, true);
-  if (String(prefilled)) form.element.prepend(el("p", { className: "notice", role: "note" }, "A link filled in this form. Check the scopes before you create the key."));
-  // Repeating the request after a lost response doesn't create a second key.
-  const once = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-  open("Create API key", "Create key", form, async () => {
-    const created = await post("tokens", form.values(), { "Idempotency-Key": once });
-    changed();
-    return () => (created.token ? showSecret(created, "API key created") : say("The key was created, but its secret was lost in transit. Rotate the key to get a new one.", "bad"));
-  });
+/** Opens the form for a new key, for one like another, or to edit one. prefill has the
+ * parameters of a link to the form.
+ * @param {{kind?: Token["kind"], edit?: Token, like?: Token, prefill?: Record<string, string>}} options */
+export async function openForm({ edit, like, prefill, kind = (edit ?? like)?.kind ?? "api" }) {
+  try {
+    const catalog = await loadScopes();
+    const { draft, unknown } = fromLink(prefill ?? {}, catalog, Date.now());
+    const start = edit
+      ? draftOf(edit)
+      : like
+        ? draftOf({ ...like, id: "", name: text.form.copyOf(like.name), not_before: null })
+        : draft;
+    if (!edit && !fits(start.expires_in, catalog, Date.now())) start.expires_in = catalog.max;
+    const props = {
+      kind,
+      edit,
+      start,
+      catalog,
+      templates: kind === "api" && !(edit || like || prefill),
+      unknown: prefill && unknown,
+    };
+    show((close) => html`<${KeyForm} ...${props} close=${close} />`);
+  } catch (error) {
+    note(/** @type {Error} */ (error).message, { bad: true });
+  }
 }
 
-// editKey shows the form for an existing key. It sends only the changed fields and fails
-// if someone else has changed the key in the meantime.
-export async function editKey(token, changed) {
-  const [scopes, accounts] = await Promise.all([get("scopes"), get("accounts")]);
-  const form = keyForm(scopes.data, accounts.data, { ...token, valid: "" }, false);
-  const before = JSON.stringify(form.values());
-  open("Edit API key", "Update key", form, async () => {
-    const was = JSON.parse(before);
-    const changes = Object.fromEntries(Object.entries(form.values()).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(was[key])));
-    if (Object.keys(changes).length === 0) return () => {};
-    const updated = await patch(`tokens/${token.id}`, changes, token.version);
-    changed();
-    return () => say(`Updated "${updated.name}".`);
-  });
-}
+/** Returns the value of a member of a draft as text.
+ * @param {string} key
+ * @param {any} value */
+const words = (key, value) =>
+  key === "end" && value
+    ? date(value)
+    : (typeof value === "object" ? Object.values(value).join(", ") : value) || text.form.empty;
 
-function open(title, label, form, submit) {
-  const failed = el("p", { className: "wrong", role: "alert", hidden: true });
-  const button = el("button", { type: "submit", className: "main" }, label);
-  const element = el("form", { method: "dialog", className: "stack", noValidate: true }, form.element, failed,
-    el("div", { className: "buttons" }, el("button", { type: "button", onclick: () => box.close() }, "Cancel"), button));
-  const box = dialog(title, element);
-  element.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    failed.hidden = true;
-    for (const part of Object.values(form.fields)) part.wrong("");
+// The dialog asks before it drops what was entered.
+const cancel = (/** @type {any} */ { target }) => target.closest("dialog").dispatchEvent(new Event("cancel"));
+
+/** @param {{kind: Token["kind"], edit?: Token, start: Draft, catalog: Catalog, templates: boolean,
+ *   unknown?: [string, string][], close: () => void}} props */
+function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
+  const t = text.form;
+  const [draft, setDraft] = useState(start);
+  const [base, setBase] = useState({
+    token: edit,
+    start,
+    theirs: /** @type {Record<string, any> | null} */ (null),
+  });
+  const [tries, setTries] = useState(0);
+  const [refused, setRefused] = useState(/** @type {Record<string, string>} */ ({}));
+  // The tab of the snippets that fits the chosen template.
+  const [tab, setTab] = useState("");
+  const [dropped, setDropped] = useState(/** @type {string[]} */ ([]));
+  const [once] = useState(() => crypto.randomUUID?.() ?? `${Math.random()}`);
+  const now = Date.now();
+  const wrong = check(draft, kind, catalog, now);
+  const errors = tries ? { ...refused, ...wrong } : {};
+  /** @param {Partial<Draft>} change */
+  const set = (change) => {
+    setDraft({ ...draft, ...change });
+    setRefused({});
+  };
+  // Scopes that the account doesn't allow couldn't be removed by hand.
+  /** @param {string} account */
+  const setAccount = (account) => {
+    const scopes = within(draft.scopes, catalog, account);
+    setDropped(
+      namesOf(draft.scopes, catalog.scopes).filter((name) => !scopes.some((grant) => covers(grant, name))),
+    );
+    set({ account, scopes });
+  };
+  useEffect(() => {
+    const field = document.querySelector("dialog.sheet .field:has(> .error)");
+    document.querySelector(".more:has(.error)")?.setAttribute("open", "");
+    /** @type {HTMLElement | null | undefined} */ (field?.querySelector("input, select, textarea"))?.focus();
+  }, [tries]);
+  const [busy, failure, submit] = useAction(async () => {
+    setTries(tries + 1);
+    if (Object.keys(wrong).length) return;
     try {
-      const then = await submit();
-      box.close();
-      then();
-    } catch (error) {
-      const part = error instanceof ApiError && Object.hasOwn(form.fields, error.field) && form.fields[error.field];
-      if (part) {
-        part.wrong(error.message);
-      } else {
-        failed.textContent = error.code === "precondition_failed" ? "Someone else changed this key while you were editing. Close this form and open it again to see the change." : error.message;
-        failed.hidden = false;
-      }
-    } finally {
-      button.disabled = false;
+      if (base.token) await save(base.token);
+      else await create();
+    } catch (thrown) {
+      const error = /** @type {import("./api.js").ApiError} */ (thrown);
+      const field = error.field === "metadata" ? "owner" : error.field; // the others are called as in the API
+      if (error.status === 412 && edit) return await clash(edit.id);
+      if (error.status === 404 && edit) throw new Error(t.deleted);
+      if (!t.labels[field]) throw error;
+      // The server's sentences begin with the API's name of the field.
+      setRefused({
+        [field]: field.startsWith("expires")
+          ? t.wrong.lifetime(duration(catalog.max))
+          : error.message.replace(/^\w+: /, ""),
+      });
+      setTries(tries + 2);
     }
   });
-}
-
-// keyForm returns the fields for a key, filled in from token.
-function keyForm(catalog, accounts, token, isNew) {
-  const name = el("input", { type: "text", value: token.name, maxLength: 100, dir: "auto", autocomplete: "off", autofocus: true });
-  const keep = token.expires_at ? `keep ${new Date(token.expires_at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}` : "never (unchanged)";
-  const valid = el("select", {}, (isNew ? [] : [["", keep]]).concat(expiries).map(([value, text]) => el("option", { value, selected: value === token.valid }, text)));
-  const until = el("input", { type: "datetime-local", hidden: token.valid !== "date", "aria-label": "Expiry date" });
-  valid.addEventListener("change", () => { until.hidden = valid.value !== "date"; });
-  const kind = el("select", {}, [["api", "API key"], ["admin", "Admin key"]].map(([value, text]) => el("option", { value, selected: value === token.kind }, text)));
-  const account = el("select", {}, accounts.map((a) => el("option", { value: a.name, selected: a.name === token.account }, a.name)));
-  const addresses = el("textarea", { rows: 2, value: (token.allowed_ips ?? []).join("\n"), placeholder: "203.0.113.0/24", spellcheck: false });
-  const rate = limitInputs(token.rate_limit, "window", "Rate limit interval", [["1s", "requests per second"], ["1m", "requests per minute"], ["1h", "requests per hour"], ["1d", "requests per day"]]);
-  const quota = limitInputs(token.quota, "period", "Quota period", [["day", "requests per day"], ["month", "requests per month"]]);
-  const checklist = scopeChecklist(catalog, token.preset ? catalog.filter(({ presets }) => presets.includes(token.preset)).map((scope) => scope.name) : token.scopes ?? []);
-
-  const fields = {
-    name: field("Name", name, "What this key is for, such as GitHub CI."),
-    expires_in: field("Expires", valid),
-    account: field("Account", account),
-    scopes: checklist.field,
-    allowed_ips: field("Allowed IP addresses", addresses, "One IP address or range per line. Leave empty to allow any."),
-    rate_limit: rate.field("Rate limit", "Bursts up to this many; refills evenly."),
-    quota: quota.field("Quota", "Per calendar day or month. Resets at 00:00 UTC."),
+  const create = async () => {
+    // Repeating the request after a lost response doesn't create a second key.
+    const created = await post("tokens", { ...bodyOf(draft, kind), kind }, { "Idempotency-Key": once });
+    close();
+    if (created.token) showSecret(created, { title: t.created, tab });
+    else note(t.lost, { bad: true });
   };
-  fields.expires_at = fields.expires_in;
-  fields.preset = fields.scopes;
-  fields.expires_in.insertBefore(until, fields.expires_in.querySelector(".wrong"));
-  const kindField = field("Kind", kind, "An API key is for CI and scripts, and calls Mollymawk. An admin key signs in here and can manage every key.");
-  const forApi = [fields.account, fields.scopes, fields.rate_limit, fields.quota];
-  const sort = () => { for (const part of forApi) part.hidden = kind.value === "admin"; };
-  kind.addEventListener("change", sort);
-  sort();
+  /** @param {Token} before */
+  const save = async (before) => {
+    const changes = changesOf(base.start, draft, kind);
+    if (Object.keys(changes).length) note(t.updated((await patch(before, changes)).name));
+    close();
+  };
+  /** @param {string} id */
+  const clash = async (id) => {
+    const token = await get(`tokens/${id}`);
+    const { draft: merged, theirs } = merge(base.start, draft, draftOf(token));
+    setDraft(merged);
+    setBase({ token, start: draftOf(token), theirs });
+  };
 
-  function values() {
-    const list = { name: name.value.trim(), allowed_ips: addresses.value.split(/[\s,]+/).filter(Boolean) };
-    if (valid.value === "date") list.expires_at = until.value ? new Date(until.value).toISOString().replace(/\.\d+Z$/, "Z") : "";
-    else if (valid.value) list.expires_in = valid.value;
-    if (isNew) list.kind = kind.value;
-    if (kind.value === "api") {
-      Object.assign(list, { account: account.value, scopes: checklist.scopes(), rate_limit: rate.value(), quota: quota.value() });
+  /** Returns a control for a member of the draft, as a function of attributes.
+   * @param {keyof Draft} key
+   * @param {object} [more] */
+  const control =
+    (key, more, tag = "input") =>
+    (/** @type {object} */ attributes) => html`<${tag} name=${key} value=${draft[key]} autocomplete="off"
+    spellcheck=${false} dir="auto" onInput=${(/** @type {any} */ e) => set({ [key]: e.target.value })} ...${more} ...${attributes} />`;
+  /** @param {keyof Draft} key
+   * @param {string[][]} options
+   * @param {object} [more] */
+  const select = (key, options, more) =>
+    control(
+      key,
+      { ...more, children: options.map(([value, words]) => html`<option value=${value}>${words}</option>`) },
+      "select",
+    );
+  /** @param {keyof Draft} key
+   * @param {(attributes: object) => any} [inner] */
+  const field = (key, inner = control(key), hint = t.hints[key]) =>
+    html`<${Field} label=${t.labels[key]} hint=${hint} error=${errors[key]}>${inner}</>`;
+  /** @param {"rate_limit"|"quota"} key
+   * @param {"window"|"period"} unit
+   * @param {Record<string, string>} units */
+  const limit = (key, unit, units) =>
+    field(
+      key,
+      (attributes) => html`<span class="row">
+    ${control(key, { inputmode: "numeric", placeholder: t.unlimited })(attributes)}${t.per[key]}
+    ${select(unit, Object.entries({ [draft[unit]]: duration(draft[unit]), ...units }), { "aria-label": t.labels[unit] })({})}</span>`,
+    );
+  const time = { type: "datetime-local" };
+  const lifetimes = [...new Set(["1mo", "3mo", "6mo", "1y", "2y", start.expires_in])].filter(
+    (value) => endOf(value, now) && fits(value, catalog, now),
+  );
+  const can = summary(draft, kind, catalog, now);
+  const theirs = Object.entries(base.theirs ?? {});
+  const kept = Object.entries(draft.metadata).map((entry) => entry.join("=")).join(", "); // prettier-ignore
+
+  return html`<${Dialog} sheet title=${edit ? t.edit : t.titles[kind]} onClose=${close} onSubmit=${submit}
+    guard=${JSON.stringify(draft) === JSON.stringify(start) ? "" : t.unsaved}
+    footer=${html`${can && html`<p class="summary" dir="auto">${can}</p>`}
+      ${failure && html`<p class="error summary" role="alert">${failure.message}</p>`}
+      ${!edit && kind === "api" && html`<${Copy} label=${t.link} value=${location.origin + location.pathname + href("new", toLink(draft, catalog))} />`}
+      <button type="button" class="button" onClick=${cancel}>${text.cancel}</button>
+      <button type="submit" class="button primary" disabled=${busy}>${edit ? t.save : t.create}</button>`}>
+    ${unknown && html`<div class="banner" role="note">${[t.linked, ...unknown.map((asked) => t.unknown(...asked))].map((line) => html`<p>${line}</p>`)}</div>`}
+    ${
+      base.theirs &&
+      html`<div class="banner warn" role="alert">${t.clash}<details><summary>${t.theirs}</summary>
+      ${theirs.length ? theirs.map(([key, value]) => html`<p dir="auto">${t.labels[key]}: ${words(key, value)}</p>`) : t.unlisted}</details></div>`
     }
-    return list;
-  }
-  const more = el("details", { className: "more", open: Boolean(token.allowed_ips || token.rate_limit || token.quota) }, el("summary", {}, "IP addresses and limits"), fields.allowed_ips, fields.rate_limit, fields.quota);
-  return { element: el("div", { className: "stack" }, fields.name, fields.expires_in, isNew ? kindField : null, fields.account, fields.scopes, more), fields, values };
-}
-
-// limitInputs returns inputs for the number of requests and for the member named unit. An
-// empty number means no limit. Screen readers read label as the name of the unit.
-function limitInputs(limit, unit, label, options) {
-  const number = el("input", { type: "text", inputMode: "numeric", value: limit?.requests ?? "", placeholder: "no limit", autocomplete: "off" });
-  const known = options.some(([value]) => value === limit?.[unit]);
-  const per = el("select", { "aria-label": label }, (limit && !known ? [[limit[unit], `requests per ${limit[unit]}`]] : []).concat(options).map(([value, text]) => el("option", { value, selected: value === limit?.[unit] }, text)));
-  return {
-    field(name, hint) {
-      const box = field(name, number, hint);
-      number.after(per);
-      box.classList.add("limit");
-      return box;
-    },
-    value() {
-      const text = number.value.trim();
-      return text === "" ? null : { requests: /^\d+$/.test(text) ? Number(text) : text, [unit]: per.value };
-    },
-  };
-}
-
-// scopeChecklist returns checkboxes for the scopes by resource, and buttons for the
-// presets. A wildcard in the key stays a wildcard until a checkbox that it covers is
-// changed.
-function scopeChecklist(catalog, granted) {
-  const boxes = new Map();
-  let wildcards = granted.filter((grant) => grant.endsWith("*"));
-  const groups = new Map();
-  for (const scope of catalog) {
-    const [resource, action] = scope.name.split(":");
-    const box = el("input", { type: "checkbox", checked: granted.some((grant) => covers(grant, scope.name)), value: scope.name });
-    box.addEventListener("change", () => {
-      wildcards = wildcards.filter((grant) => !covers(grant, scope.name));
-      mark();
-    });
-    boxes.set(scope.name, box);
-    if (!groups.has(resource)) groups.set(resource, []);
-    groups.get(resource).push(el("label", { className: "check", title: scope.routes.join("\n") }, box, ` ${action}`));
-  }
-  const presets = [...new Set(catalog.flatMap((scope) => scope.presets))].sort();
-  const set = (names) => { for (const [name, box] of boxes) box.checked = names.includes(name); };
-  const inPreset = (preset) => catalog.filter((scope) => scope.presets.includes(preset)).map((scope) => scope.name);
-  const buttons = presets.map((preset) => el("button", { type: "button", className: "preset", "data-preset": preset, onclick: () => {
-    wildcards = preset === "full" ? ["*"] : [];
-    set(inPreset(preset));
-    mark();
-  } }, preset));
-  function mark() {
-    const now = [...boxes].filter(([, box]) => box.checked).map(([name]) => name);
-    for (const button of buttons) {
-      const same = inPreset(button.dataset.preset);
-      button.setAttribute("aria-pressed", String(same.length === now.length && same.every((name) => now.includes(name))));
+    ${
+      templates &&
+      html`<fieldset class="templates"><legend>${t.start}</legend>
+      ${t.templates.map(([name, about, query, tabs]) => {
+        const { scopes, expires_in } = fromLink(query, catalog, now).draft;
+        const named = draft.name && !t.templates.some(([other]) => other === draft.name);
+        return (
+          scopes.length > 0 &&
+          html`<button type="button" class="filter" aria-pressed=${String(draft.name === name)}
+          onClick=${() => {
+            setTab(tabs ?? "");
+            set({
+              scopes: within(scopes, catalog, draft.account),
+              expires_in,
+              name: named ? draft.name : name,
+            });
+          }}><b>${name}</b><small>${about}</small></button>`
+        );
+      })}</fieldset>`
     }
-  }
-  const wrong = el("p", { className: "wrong", hidden: true, role: "alert" });
-  const box = el("fieldset", { className: "scopes" }, el("legend", {}, "Scopes"), el("div", { className: "presets" }, buttons),
-    el("div", { className: "resources" }, [...groups].map(([resource, list]) => el("fieldset", {}, el("legend", {}, resource), list))), wrong);
-  box.wrong = (text) => {
-    wrong.textContent = text ?? "";
-    wrong.hidden = !text;
-  };
-  mark();
-  return {
-    field: box,
-    scopes() {
-      const single = [...boxes].filter(([name, b]) => b.checked && !wildcards.some((grant) => covers(grant, name))).map(([name]) => name);
-      return [...wildcards, ...single].sort();
-    },
-  };
+    ${field("name", control("name", { autofocus: true }))}
+    <div class="pair">${field("owner")}${field("tags")}</div>
+    ${
+      kind === "api" &&
+      html`${field(
+        "account",
+        select(
+          "account",
+          [...new Set([start.account, ...catalog.accounts.map(({ name }) => name)])].map((name) => [
+            name,
+            name,
+          ]),
+          { onInput: (/** @type {any} */ e) => setAccount(e.target.value) },
+        ),
+        dropped.length > 0 ? t.dropped(draft.account, list(dropped)) : undefined,
+      )}
+      <${ScopePicker} catalog=${catalog} account=${draft.account} grants=${draft.scopes} error=${errors.scopes} onChange=${(/** @type {string[]} */ scopes) => set({ scopes })} />`
+    }
+    <div class="pair">${field(
+      "expires_in",
+      select("expires_in", [
+        ...(edit ? [["", t.keep(draft.end && date(draft.end))]] : []),
+        ...lifetimes.map((value) => [
+          value,
+          `${inWords(value)} — ${date(endOf(value, startOf(draft, now)))}`,
+        ]),
+        ["date", t.date],
+        ...(fits("never", catalog, now) ? [["never", text.never]] : []),
+      ]),
+    )}
+      ${draft.expires_in === "date" && field("expires_at", control("expires_at", time), zoneName())}</div>
+    <details class="more" open=${!!(start.allowed_ips || start.rate_limit || start.quota || start.not_before || start.note)}><summary>${t.more}</summary>
+      ${field("allowed_ips", control("allowed_ips", { rows: 2 }, "textarea"))}
+      ${kind === "api" && html`${limit("rate_limit", "window", t.windows)}${limit("quota", "period", t.periods)}`}
+      ${field("not_before", control("not_before", time), zoneName())}
+      ${field("note", control("note", { rows: 2 }, "textarea"))}
+      ${kept && html`<p class="hint">${t.kept(kept)}</p>`}
+    </details></>`;
 }

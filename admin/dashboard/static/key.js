@@ -1,148 +1,244 @@
-import { actions, oldUse } from "./actions.js";
-import { get, patch, post, query } from "./api.js";
-import { auditTable } from "./audit.js";
-import { badges } from "./badges.js";
-import { bars } from "./chart.js";
-import { el, field, say } from "./dom.js";
-import { covers } from "./scopes.js";
-import { exact, relative } from "./time.js";
+// @ts-check
+// The page of one key.
+import { html, useEffect, useState } from "./vendor/preact.js";
+import { askExtend, askRotate, askTrim, can, enable, menuItems, tagsOf } from "./actions.js";
+import { get, query } from "./api.js";
+import { Chart, fill, totals } from "./chart.js";
+import { Explain } from "./explain.js";
+import { openForm } from "./form.js";
+import { useGate } from "./gate.js";
+import { count, dateTime, day, duration, percent, relative } from "./format.js";
+import { Refusals } from "./refusals.js";
+import { askEnd, Rotation } from "./rotation.js";
+import { choose, go, keyHref, lastLists, useRoute } from "./route.js";
+import { covers, loadScopes } from "./scopes.js";
+import { actorName, isKey } from "./sentences.js";
+import { snippets } from "./snippets.js";
+import { text } from "./text.js";
+import {
+  Button,
+  Card,
+  Choice,
+  Copy,
+  Icon,
+  isRotating,
+  Loaded,
+  Menu,
+  note,
+  Scopes,
+  Status,
+  useData,
+  When,
+} from "./ui.js";
 
-const hour = 3600 * 1000;
-const day = 24 * hour;
+/** @typedef {import("../types").Token} Token */
+/** @typedef {import("../types").UsagePoint} UsagePoint */
+/** @typedef {import("../types").Scope} Scope */
+/** @typedef {Awaited<ReturnType<typeof load>> & {after: () => void}} Data */
 
-// keyPage shows everything about a key.
-export async function keyPage(page, id) {
-  const [token, scopes] = await Promise.all([get(`tokens/${encodeURIComponent(id ?? "")}`), get("scopes")]);
-  const old = token.previous_valid_until ? await get(`tokens/${token.id}/previous`) : null;
-  document.title = `${token.name} · API keys`;
-  const again = () => keyPage(page, id).catch((error) => say(error.message, "bad"));
-  const gone = () => { location.hash = "#keys"; };
-  const parts = [
-    el("div", { className: "title" }, el("h1", { dir: "auto" }, token.name), badges(token), actions(token, again, gone)),
-    facts(token, old),
-    section("Usage", await usage(token)),
+const t = text.key;
+const labels = text.keys.columns;
+
+/** @param {string | null | undefined} actor */
+const nameOf = (actor) =>
+  isKey(actor ?? "") ? get(`tokens/${actor}`).then(({ name }) => name, () => actor) : actor && actorName(actor); // prettier-ignore
+
+/** @param {string} id */
+async function load(id) {
+  const path = `tokens/${encodeURIComponent(id)}`;
+  /** @param {string} step
+   * @param {number} days */
+  const usage = (step, days) =>
+    get(`${path}/usage${query({ step, from: new Date(Date.now() - days * day).toISOString() })}`);
+  const calls = [get(path), get(`${path}/refusals`), loadScopes(), usage("hour", 7), usage("day", 90)];
+  const [token, refusals, { scopes }, hours, days] = await Promise.all(calls);
+  // The change that led to the present state.
+  const rotating = isRotating(token);
+  const action = { revoked: "revoke", disabled: "disable", active: rotating && "rotate" }[
+    /** @type {string} */ (token.status)
   ];
-  if (token.kind === "api") {
-    parts.push(section("Unused scopes (last 90 days)", await unused(token, scopes.data, again)));
-    parts.push(section("Why was this refused?", why(token, scopes.data)));
-  }
-  parts.push(section("Audit log", await auditTable({ token_id: token.id })));
-  page.replaceChildren(...parts.flat());
-}
-
-function section(title, ...children) {
-  return el("section", {}, el("h2", {}, title), ...children);
-}
-
-function facts(token, old) {
-  const time = (text, none = null) => (text ? el("time", { dateTime: text, title: exact(text) }, `${relative(text)}`) : none);
-  const windows = { "1s": "second", "1m": "minute", "1h": "hour", "1d": "day" };
-  const all = token.usage_count + token.denied_count;
-  // Leave out facts without a value.
-  const list = [
-    ["Key", el("code", {}, token.token_hint ?? token.id)],
-    ["Status", token.status.replaceAll("_", " ")],
-    ["Kind", token.kind === "admin" ? "Admin key" : "API key"],
-    ["Account", token.account],
-    ["Scopes", (token.scopes ?? []).join(", ")],
-    ["Allowed IP addresses", (token.allowed_ips ?? []).join(", ") || "any"],
-    ["Rate limit", token.rate_limit ? `${token.rate_limit.requests.toLocaleString()} requests per ${windows[token.rate_limit.window] ?? token.rate_limit.window}` : "none"],
-    ["Quota", token.quota ? `${token.quota.requests.toLocaleString()} requests per calendar ${token.quota.period}` : "none"],
-    ["Created", el("span", {}, time(token.created_at), token.created_by ? ` by ${token.created_by}` : "")],
-    ["Valid from", time(token.not_before)],
-    ["Expires", time(token.expires_at, "never")],
-    ["Last used", el("span", {}, time(token.last_used_at, "never"), token.last_used_ip ? ` from ${token.last_used_ip}` : "", token.last_used_user_agent ? ` by ${token.last_used_user_agent}` : "", token.last_used_route ? ` for ${token.last_used_route}` : "")],
-    ["Requests", `${token.usage_count.toLocaleString()} allowed · ${token.denied_count.toLocaleString()} refused${token.denied_count ? ` (${(100 * token.denied_count / all).toFixed(1)} %)` : ""}`],
-  ].filter(([, value]) => value);
-  if (old) list.push(["Old secret works until", time(old.valid_until)], ["Old secret last used", oldUse(old)]);
-  for (const [key, value] of Object.entries(token.metadata ?? {})) list.push([key, value]);
-  return el("dl", { className: "facts" }, list.map(([name, value]) => el("div", {}, el("dt", { dir: "auto" }, name), el("dd", { dir: "auto" }, value))));
-}
-
-// usage returns a chart of the usage by day or hour, and a table of it by scope and
-// outcome.
-async function usage(token) {
-  const place = el("div");
-  const spans = { day: ["Daily, last 90 days", day, 90], hour: ["Hourly, last 7 days", hour, 7 * 24] };
-  const draw = async (step) => {
-    const [label, length, count] = spans[step];
-    const from = Math.floor(Date.now() / length) * length - (count - 1) * length;
-    const { data } = await get(`tokens/${token.id}/usage${query({ step, from: new Date(from).toISOString() })}`);
-    const byKind = new Map();
-    for (const { scope, outcome, count: n } of data) {
-      const key = `${scope ?? "unknown"} ${outcome}`;
-      byKind.set(key, (byKind.get(key) ?? 0) + n);
-    }
-    const rows = [...byKind].sort((a, b) => b[1] - a[1]).map(([key, n]) => {
-      const [scope, outcome] = key.split(" ");
-      return el("tr", {}, el("td", { "data-label": "Scope" }, scope), el("td", { "data-label": "Outcome" }, outcome), el("td", { "data-label": "Requests", className: "number" }, n.toLocaleString()));
-    });
-    place.replaceChildren(
-      el("div", { className: "presets" }, Object.entries(spans).map(([name, [text]]) => el("button", { type: "button", "aria-pressed": String(name === step), onclick: () => draw(name).catch((error) => say(error.message, "bad")) }, text))),
-      bars(data, from, length, count, { width: 720, height: 120, label }),
-      rows.length ? el("table", {}, el("thead", {}, el("tr", {}, ["Scope", "Outcome", "Requests"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows)) : el("p", { className: "hint" }, "No requests in this period."),
-    );
+  const [previous, audit, creator] = await Promise.all([
+    rotating && get(`${path}/previous`),
+    action && get(`audit${query({ token_id: id, action, limit: 1 })}`),
+    nameOf(token.created_by),
+  ]);
+  const cause = audit?.data?.[0];
+  return {
+    token: /** @type {Token} */ (token),
+    refusals: /** @type {import("../types").RefusedRequest[]} */ (refusals.data),
+    usage: /** @type {Record<"hour"|"day", UsagePoint[]>} */ ({ hour: hours.data, day: days.data }),
+    catalog: /** @type {Scope[]} */ (scopes),
+    previous: /** @type {import("../types").PreviousUse} */ (previous),
+    since: /** @type {string | undefined} */ (cause?.time),
+    actor: await nameOf(cause?.actor),
+    creator,
   };
-  await draw("day");
-  return place;
 }
 
-// unused shows the scopes that a key has but hasn't used.
-async function unused(token, catalog, again) {
-  const { data } = await get(`tokens/${token.id}/usage${query({ step: "day", from: new Date(Date.now() - 90 * day).toISOString() })}`);
-  const used = new Set(data.filter(({ outcome }) => outcome === "ok").map(({ scope }) => scope));
-  const may = catalog.map(({ name }) => name).filter((name) => (token.scopes ?? []).some((grant) => covers(grant, name)));
-  const never = may.filter((name) => !used.has(name));
-  const kept = may.filter((name) => used.has(name));
-  if (never.length === 0) return el("p", { className: "hint" }, "All scopes were used.");
-  const list = el("p", {}, never.join(", "));
-  if (kept.length === 0) return [list, el("p", { className: "hint" }, "No scope was used. If this key isn't needed, revoke it.")];
-  const count = never.length === 1 ? "1 unused scope" : `${never.length} unused scopes`;
-  if (token.status !== "active") return list;
-  return [list, el("button", { type: "button", onclick: async () => {
-    try {
-      await patch(`tokens/${token.id}`, { scopes: kept }, token.version);
-      say(`Removed ${count} from "${token.name}".`);
-      again();
-    } catch (error) {
-      say(error.message, "bad");
-    }
-  } }, `Remove ${count}`)];
+/** KeyPage shows everything about a key.
+ * @param {{id: string}} props */
+export function KeyPage({ id }) {
+  const page = useData(
+    () => load(id),
+    [id],
+    ({ ids }) => !ids || ids.includes(id),
+  );
+  const { data, error } = page;
+  useEffect(() => {
+    if (data) document.title = `${data.token.name} · ${text.brand}`;
+    if (![400, 404].includes(error?.status)) return;
+    if (!data) note(t.gone, { bad: true }); // or it has just been deleted
+    go("#keys", { replace: true });
+  }, [data, error]);
+  return html`<${Loaded} of=${page}>${(/** @type {Data} */ data) => html`<${Key} ...${data} after=${page.reload} />`}</>`;
 }
 
-// why asks the server what the gate would do with a request.
-function why(token, catalog) {
-  const routes = catalog.flatMap((scope) => scope.routes);
-  const method = el("select", {}, ["GET", "POST", "PUT", "PATCH", "DELETE"].map((value) => el("option", { value }, value)));
-  const path = el("input", { type: "text", placeholder: "/api/unikernels", spellcheck: false, autocomplete: "off" });
-  path.setAttribute("list", "routes");
-  const ip = el("input", { type: "text", placeholder: "any", spellcheck: false, autocomplete: "off" });
-  const result = el("div", { role: "status" });
-  const fields = { method: field("Method", method), path: field("Path", path), ip: field("From IP address", ip) };
-  const form = el("form", { className: "row", noValidate: true }, fields.method, fields.path, fields.ip, el("button", { type: "submit" }, "Explain"),
-    el("datalist", { id: "routes" }, [...new Set(routes.map((route) => route.split(" ")[1]))].map((value) => el("option", { value }))));
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    for (const part of Object.values(fields)) part.wrong("");
-    const body = { token_id: token.id, method: method.value, path: path.value.trim() };
-    if (ip.value.trim()) body.ip = ip.value.trim();
-    try {
-      const explanation = await post("explain", body);
-      const outcomes = [explanation, ...explanation.other_gates];
-      result.replaceChildren(...outcomes.flatMap((one) => outcome(one, outcomes.length > 1)));
-    } catch (error) {
-      if (Object.hasOwn(fields, error.field)) fields[error.field].wrong(error.message);
-      else say(error.message, "bad");
-    }
-  });
-  return [form, result];
+/** @param {Data} data */
+function Key(data) {
+  const { token, refusals, catalog, previous, since, after } = data;
+  const { id, kind, name, token_hint: hint } = token;
+  const [asked, ask] = useState(/** @type {import("./refusals.js").Question | null} */ (null));
+  const list = kind === "admin" ? "admin" : "keys";
+  return html`<div><a href=${lastLists[list]}><span aria-hidden="true">← </span>${text.pages[list]}</a>
+<div class="page-head"><h1 dir="auto">${name || id}</h1><span class="row"><${Status} token=${token} /></span>
+<span class="row"><${NextAction} ...${data} />${can.change(token) && html`<${Button} icon="pencil" label=${text.actions.edit} onClick=${() => openForm({ edit: token })} />`}<${Menu} label=${t.more} items=${menuItems(token, after)} /></span></div>
+<p class="row hint">${hint && html`<code>${hint}</code><${Copy} small value=${hint} label=${text.keys.copyHint} />`}
+<code>${id}</code><${Copy} small value=${id} label=${text.actions.copyID} /></p></div>
+<${Banner} ...${data} />
+<div class="key"><div>${previous && html`<${Rotation} ...${{ token, previous, since, after }} />`}<${Usage} ...${data} /></div>
+<div><${Facts} ...${data} /></div>
+<div><${Refusals} ...${{ token, refusals, ask, after }} />${kind === "api" && html`<${Explain} ...${{ token, catalog, asked, after }} />`}</div></div>`;
 }
 
-// outcome describes what one gate would do. It names the gate if there are several.
-function outcome({ gate, allowed, status, code, checks }, named) {
-  const verdict = allowed ? "Allowed." : `Refused — ${status}: ${code.replaceAll("_", " ")}.`;
-  return [
-    el("p", {}, named ? `At ${gate}: ${verdict}` : verdict),
-    el("ul", { className: "checks" }, checks.map(({ name, pass, detail }) => el("li", { className: pass ? "pass" : "fail" }, el("b", {}, `${pass ? "✓" : "✗"} ${name.replaceAll("_", " ")}: `), detail))),
+/** NextAction is the button for what a key most probably needs.
+ * @param {Data} data */
+function NextAction({ token, previous, after }) {
+  const { extend, rotate, like, enable: enabling } = text.actions;
+  const gate = useGate();
+  const active = token.status === "active";
+  if (active && !token.last_used_at && token.scopes?.some((grant) => covers(grant, "unikernel:list"))) {
+    return html`<${Copy} value=${snippets(gate).curl} label=${t.copyCurl} />`;
+  }
+  /** @type {[unknown, string, () => void][]} */
+  const actions = [
+    [token.status === "disabled", enabling.label, () => enable([token], after)],
+    [token.status === "expired", like, () => openForm({ like: token })],
+    [active && token.expires_soon, extend.label, () => askExtend([token], after)],
+    [previous && !previous.last_used_at, t.end, () => askEnd(token, previous, after)],
+    [active && !previous, rotate.label, () => askRotate(token, after)],
   ];
+  const found = actions.find(([fits]) => fits);
+  return found && html`<button type="button" class="button primary" onClick=${found[2]}>${found[1]}</button>`;
+}
+
+/** Banner says why a key can't be used, and who tries to use it.
+ * @param {Data} data */
+function Banner({ token, refusals, since, actor }) {
+  const { status, revoked_at, expires_at, not_before } = token;
+  if (status === "active") return null;
+  const at = {
+    revoked: revoked_at,
+    expired: expires_at,
+    not_yet_valid: not_before,
+    disabled: since,
+    damaged: "",
+  }[status];
+  const seen = refusals.filter(
+    ({ code, time }) => code.startsWith(status) && Date.parse(time) >= Date.parse(at ?? ""),
+  );
+  const bad = status === "damaged" || (status === "revoked" && seen.length);
+  const words = `${t.states[status]}${at ? ` ${dateTime(at)}` : ""}${actor ? t.by(actor) : ""}.`;
+  return html`<div class=${`banner ${bad ? "bad" : "warn"}`}><${Icon} name="alert" /><span dir="auto"><b>${words}</b> ${
+    seen.length > 0 &&
+    t.presented(seen.length, status, relative(seen[0].time), t.from(seen[0].ip, seen[0].user_agent))
+  }</span></div>`;
+}
+
+/** The periods of the chart: the length and the number of its bars.
+ * @type {Record<string, ["hour"|"day", number]>} */
+const ranges = { "24h": ["hour", 24], "7d": ["hour", 168], "30d": ["day", 30], "90d": ["day", 90] };
+
+/** @param {Data} data */
+function Usage({ token, usage }) {
+  const { range = "" } = useRoute().query;
+  const value = Object.hasOwn(ranges, range) ? range : "30d";
+  const [step, n] = ranges[value];
+  const sum = (/** @type {UsagePoint[]} */ points) => {
+    const { allowed, refused } = totals(fill(points, step, n));
+    return { allowed, refused, all: allowed + refused };
+  };
+  const { allowed, refused, all } = sum(usage[step]);
+  const scopes = [...new Set(usage[step].map(({ scope }) => scope))];
+  const rows = scopes.map((scope) => ({
+    scope,
+    ...sum(usage[step].filter((point) => point.scope === scope)),
+  }));
+  return html`<${Card} title=${t.usage} class="stack" aside=${html`<${Choice} label=${t.range} value=${value}
+options=${Object.keys(ranges).map((name) => [name, name.replace(/\D/, " $&")])} onChange=${(/** @type {string} */ to) => choose({ range: to })} />`}>
+${all > 0 && html`<p>${t.totals(allowed, refused, percent(refused, all))}</p>`}
+<${Chart} points=${fill(usage[step], step, n)} step=${step} label=${t.chart} />
+${token.kind === "api" && all > 0 && html`<div class="table"><table><thead><tr>${t.columns.map((name, i) => html`<th class=${i && "number"}>${name}</th>`)}</tr></thead>
+<tbody>${rows.filter((row) => row.all).sort((a, b) => b.all - a.all).map((row) => html`<tr><td><code>${row.scope ?? t.noScope}</code></td>
+${[count(row.allowed), count(row.refused), percent(row.all, all)].map((cell) => html`<td class="number">${cell}</td>`)}</tr>`)}</tbody></table></div>`}</>`; // prettier-ignore
+}
+
+/** Returns the scopes that a key has, by whether they were used.
+ * @param {Token} token
+ * @param {Scope[]} catalog
+ * @param {UsagePoint[]} points */
+export function scopeUse({ scopes }, catalog, points) {
+  const ok = new Set(points.filter(({ outcome }) => outcome === "ok").map(({ scope }) => scope));
+  const names = catalog
+    .map(({ name }) => name)
+    .filter((name) => scopes?.some((grant) => covers(grant, name)));
+  return { used: names.filter((name) => ok.has(name)), unused: names.filter((name) => !ok.has(name)) };
+}
+
+/** Facts shows a key's properties, the most important first. Empty ones are left out.
+ * @param {Data} data */
+function Facts({ token, catalog, usage, creator, after }) {
+  const { rate_limit: rate, quota, usage_count: allowed, denied_count: refused, status } = token;
+  const {
+    last_used_ip: ip,
+    last_used_user_agent: agent,
+    last_used_route: route,
+    created_at: created,
+  } = token;
+  const { used, unused } = scopeUse(token, catalog, usage.day);
+  const when = (/** @type {string | null} */ at) => html`<${When} at=${at} />`;
+  const chips = (/** @type {string[] | null} */ list) =>
+    list?.length ? html`<${Scopes} scopes=${list} />` : "";
+  const { unusedSince, unused: unused90 } = text.actions;
+  const by = token.created_by;
+  /** @type {[string, [string, any][]][]} */
+  const groups = [
+    [t.activity, [
+      [labels.last, html`${when(token.last_used_at)}<p class="hint">${[ip, agent, route].filter(Boolean).join(" · ")}</p>`],
+      [labels.usage, refused + allowed > 0 && t.totals(allowed, refused, percent(refused, allowed + refused))],
+      [labels.expires, status !== "revoked" && when(token.expires_at)],
+      [t.validFrom, token.not_before && when(token.not_before)],
+    ]],
+    [t.access, [
+      [labels.account, token.account],
+      [labels.scopes, chips(token.scopes)],
+      [labels.ips, chips(token.allowed_ips)],
+      [t.rate, rate && t.perWindow(rate, duration(rate.window))],
+      [t.quota, quota && t.perPeriod(quota)],
+      [t.unused, status === "active" && unused.length > 0 && html`${chips(unused)}
+<p class="hint">${Date.parse(created ?? "") > Date.now() - 90 * day ? unusedSince(relative(created)) : unused90}</p>
+${used.length > 0 && html`<button type="button" class="button small" onClick=${() => askTrim(token, used, after)}>${t.remove(unused.length)}</button>`}`],
+    ]],
+    [t.about, [
+      ...Object.entries({ owner: "", ...token.metadata, tags: chips(tagsOf(token)) }),
+      [labels.created, created && html`${when(created)}<p class="hint">${t.by("")}<${isKey(by) ? "a" : "span"} href=${isKey(by) ? keyHref(by ?? "") : undefined} dir="auto">${creator}</></p>`],
+      [t.changed, token.updated_at !== created && when(token.updated_at)],
+    ]],
+  ]; // prettier-ignore
+  return groups.map(
+    ([title, rows]) =>
+      rows.some(([, value]) => value) &&
+      html`<${Card} title=${title}><dl class="facts">${rows.map(
+        ([name, value]) => value && html`<dt dir="auto">${name}</dt><dd dir="auto">${value}</dd>`,
+      )}</dl></>`,
+  );
 }

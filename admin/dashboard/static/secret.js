@@ -1,70 +1,72 @@
-import { dialog, el, say } from "./dom.js";
-import { curl, gateAddress, workflow } from "./snippets.js";
+// @ts-check
+// The secret of a new key, which is shown once.
+import { html, useRef, useState } from "./vendor/preact.js";
+import { get } from "./api.js";
+import { covers } from "./draft.js";
+import { dateTime } from "./format.js";
+import { useGate } from "./gate.js";
+import { snippets } from "./snippets.js";
+import { text } from "./text.js";
+import { Copy, Dialog, Field, Icon, show, Tabs, useData } from "./ui.js";
 
-// showSecret shows a new key once. Esc, Back and clicks outside don't close the dialog.
-// The dialog can be closed once the key has been copied or the user has confirmed saving
-// it.
-export function showSecret(created, title) {
-  const secret = el("input", { type: "text", readOnly: true, value: created.token, className: "secret", "aria-label": "New key", spellcheck: false, autocomplete: "off" });
-  const gate = gateAddress(new URL(document.baseURI));
-  const unknown = gate.startsWith("$");
-  const saved = el("input", { type: "checkbox" });
-  const close = el("button", { type: "button", className: "main", disabled: true }, "Done");
-  const copied = el("p", { role: "status", className: "hint" });
-  const box = dialog(title,
-    el("p", {}, "Copy your key now. You won't be able to see it again."),
-    el("div", { className: "row" }, secret, el("button", { type: "button", className: "main", autofocus: true, onclick: async () => {
-      try {
-        await navigator.clipboard.writeText(created.token);
-      } catch { // unavailable over plain HTTP, or not permitted
-        secret.focus();
-        secret.select();
-        if (!document.execCommand("copy")) {
-          copied.textContent = "Couldn't copy. Press Ctrl+C — the key is selected.";
-          return;
-        }
-      }
-      copied.textContent = "Copied.";
-      close.disabled = false;
-    } }, "Copy")), copied,
-    created.kind === "admin" ? null : [
-      el("h3", {}, "With curl"), el("p", { className: "hint" }, `Set MOLLYGATE_KEY to the key${unknown ? ", and MOLLY to the gate's URL" : ""}.`),
-      el("pre", {}, el("code", { className: "curl" }, curl(gate))),
-      el("h3", {}, "In GitHub Actions"), el("p", { className: "hint" }, `Save the key as the repository secret MOLLYGATE_KEY${unknown ? ", and the gate's URL as the variable MOLLY" : ""}.`),
-      el("pre", {}, el("code", { className: "workflow" }, workflow(gate))),
-    ],
-    el("label", { className: "check" }, saved, " I've saved it"),
-    el("div", { className: "buttons" }, close));
-  box.classList.add("stays");
-  saved.addEventListener("change", () => { close.disabled = !saved.checked; });
-  const stay = () => say("Copy the key before you close this.", "bad");
-  box.addEventListener("cancel", (event) => {
-    event.preventDefault();
-    if (close.disabled) stay();
-    else done();
-  });
-  // Chromium closes a dialog on the second Esc, even if the first cancel event was prevented.
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && close.disabled) {
-      event.preventDefault();
-      stay();
-    }
-  });
-  // The Back button returns to this dialog, and leaving the page requires confirmation.
-  history.pushState(null, "", location.href);
-  const back = () => {
-    if (!box.open) return;
-    history.pushState(null, "", location.href);
-    stay();
-  };
-  const away = (event) => { if (close.disabled) event.preventDefault(); };
-  window.addEventListener("popstate", back);
-  window.addEventListener("beforeunload", away);
-  function done() {
-    window.removeEventListener("popstate", back);
-    window.removeEventListener("beforeunload", away);
-    secret.value = "";
-    box.close();
-  }
-  close.addEventListener("click", done);
+/** @typedef {import("../types").TokenWithSecret} Created */
+
+/** Shows a new key until the user has copied it or says that it is saved. until is when the
+ * secret that it replaces stops working.
+ * @param {Created} created
+ * @param {{title: string, until?: string | null, tab?: string}} options tab is the first tab of the snippets */
+export function showSecret(created, { title, until = created.previous_valid_until, tab }) {
+  show((close) => html`<${Secret} ...${{ created, title, until, tab, close }} />`);
+}
+
+/** @param {{created: Created, title: string, until: string | null, tab?: string, close: () => void}} props */
+function Secret({ created, title, until, tab, close }) {
+  const t = text.secret;
+  const input = useRef(null);
+  const [saved, setSaved] = useState(false);
+  const [warned, setWarned] = useState(false);
+  const save = () => setSaved(true);
+  return html`<${Dialog} sheet title=${title} locked=${!saved} onLocked=${() => setWarned(true)} onClose=${close} onSubmit=${() => saved && close()}
+    footer=${html`<label class="check"><input type="checkbox" checked=${saved} onChange=${() => setSaved(!saved)} />${t.saved}</label>
+      <button type="submit" class="button primary" disabled=${!saved}>${t.done}</button>`}>
+    <${Field} label=${t.warning}>${(/** @type {object} */ attributes) => html`<div class="row">
+      <input ref=${input} class="secret mono" readonly value=${created.token} spellcheck=${false} autocomplete="off" onCopy=${save}
+        onFocus=${(/** @type {any} */ e) => e.target.select()} ...${attributes} />
+      <${Copy} value=${created.token} field=${input} onCopied=${save} /></div>`}</>
+    ${warned && !saved && html`<p class="error" role="alert">${t.locked}</p>`}
+    ${until && html`<p class="banner">${t.until(dateTime(until))}</p>`}
+    ${
+      created.kind === "admin"
+        ? html`<p>${t.admin}</p><p class="command"><code>${location.origin + location.pathname}</code></p>`
+        : html`<${Use} created=${created} first=${tab} />${!until && html`<${First} created=${created} />`}`
+    }</>`;
+}
+
+/** @param {{created: Created, first?: string}} props */
+function Use({ created, first }) {
+  const t = text.secret;
+  const gate = useGate();
+  const lists = created.scopes?.some((grant) => covers(grant, "unikernel:list"));
+  return html`<${Tabs} label=${t.use} first=${first} tabs=${Object.entries(snippets(gate)).map(
+    ([id, code]) => ({
+      id,
+      label: t.tabs[id],
+      content: html`<p class="hint">${t.hints[id]}</p>${t.setUp[id] && html`<p class="command"><code>${t.setUp[id]}</code><${Copy} small value=${t.setUp[id]} /></p>`}
+      <p class="hint">${gate.startsWith("$") && t.gate} ${!lists && t.forbidden}</p>
+      <div class="snippet"><pre tabindex="0"><code class=${id}>${code}</code></pre><${Copy} small value=${code} /></div>`,
+    }),
+  )} />`;
+}
+
+/** @param {{created: Created}} props */
+function First({ created }) {
+  const t = text.secret;
+  const { data = created } = useData(
+    () => get(`tokens/${created.id}`),
+    [],
+    ({ ids }) => !ids || ids.includes(created.id),
+  );
+  const used = data.usage_count > created.usage_count;
+  return html`<p role="status" class=${used ? "row good" : "row"}><${Icon} name=${used ? "check" : "clock"} />
+    ${used ? t.first(data.last_used_route, data.last_used_ip) : data.denied_count > created.denied_count ? t.denied : t.waiting}</p>`;
 }

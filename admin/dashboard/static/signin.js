@@ -1,47 +1,52 @@
-import { call, onSignedOut } from "./api.js";
-import { dialog, el, field } from "./dom.js";
+// @ts-check
+// Signing in, in a dialog above the page, so a form that is open loses nothing.
+import { html, useRef, useState } from "./vendor/preact.js";
+import { call, connection, onSignedOut, setConnection } from "./api.js";
+import { text } from "./text.js";
+import { Copy, Dialog, Field, show, useAction } from "./ui.js";
 
+/** @type {Promise<unknown> | null} */
 let waiting = null;
 
-// signIn asks for an admin key in a dialog on top of the page, and waits for a session.
-// Concurrent calls share one dialog.
-function signIn() {
-  waiting ??= ask().finally(() => { waiting = null; });
-  return waiting;
-}
-
-function ask() {
-  return new Promise((resolve) => {
-    const input = el("input", { type: "password", name: "key", autocomplete: "current-password", required: true, spellcheck: false, placeholder: "mma_…" });
-    const key = field("Admin key", input, "The key isn't stored in your browser. You'll be signed out after 12 hours. No key? On the server: caddy api-token create --kind admin --name NAME --expires-in 12h");
-    const button = el("button", { type: "submit", className: "main" }, "Sign in");
-    // Password managers save a key together with a user name.
-    const name = el("input", { type: "text", name: "username", autocomplete: "username", value: "Mollygate", hidden: true });
-    const form = el("form", { method: "dialog", className: "stack" }, name, key, el("div", { className: "buttons" }, button));
-    const box = dialog("Sign in", form);
-    box.classList.add("stays");
-    // There is no page behind the dialog to go back to.
-    box.addEventListener("cancel", (event) => event.preventDefault());
-    box.addEventListener("close", () => { if (!done) document.body.append(box), box.showModal(); });
-    let done = false;
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      key.wrong("");
-      button.disabled = true;
-      try {
-        const who = await call("POST", "session", { body: { token: input.value }, anonymous: true });
-        done = true;
-        input.value = "";
-        box.close();
-        document.dispatchEvent(new CustomEvent("signed-in", { detail: who }));
-        resolve(who);
-      } catch (error) {
-        key.wrong(error.code === "malformed_token" ? "That isn't a valid admin key. Check that you copied all of it — it starts with mma_." : error.message);
-      } finally {
-        button.disabled = false;
-      }
-    });
+// Calls that are refused while the dialog is open share it.
+onSignedOut(() => {
+  waiting ??= new Promise((resolve) => {
+    const again = connection.session !== null;
+    const close = show(() => html`<${SignIn} again=${again} onDone=${done} />`);
+    /** @param {import("../types").Session} session */
+    function done(session) {
+      close();
+      waiting = null;
+      setConnection({ session });
+      resolve(session);
+    }
   });
-}
+  return waiting;
+});
 
-onSignedOut(signIn);
+/** @param {{again: boolean, onDone: (session: any) => void}} props */
+function SignIn({ again, onDone }) {
+  const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const [missing, setMissing] = useState(false);
+  const [busy, error, submit] = useAction(async () => {
+    const token = input.current?.value.trim() ?? "";
+    setMissing(!token);
+    input.current?.focus();
+    if (token) onDone(await call("POST", "session", { body: { token }, anonymous: true }));
+  });
+  const t = text.signIn;
+  const wrong = missing ? t.missing : error?.code === "malformed_token" ? t.malformed : error?.message;
+  return html`<${Dialog} title=${t.title} locked onClose=${() => {}} onSubmit=${submit}
+    footer=${html`<button type="submit" class="button primary" disabled=${busy}>${t.submit}</button>`}>
+    ${again && html`<p>${t.expired}</p>`}
+    <input type="text" name="username" autocomplete="username" value="Mollygate" hidden />
+    <${Field} label=${t.key} hint=${t.hint} error=${wrong}>
+      ${(
+        /** @type {object} */ attributes,
+      ) => html`<input ref=${input} type="password" name="key" placeholder="mma_…"
+        autocomplete="current-password" spellcheck=${false} autofocus ...${attributes} />`}
+    </>
+    <p class="hint">${t.help}</p>
+    <p class="command"><code>${t.command}</code><${Copy} small value=${t.command} /></p>
+  </>`;
+}
