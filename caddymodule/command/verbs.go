@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -54,6 +56,9 @@ func addVerbs(cmd *cobra.Command, c *console) {
 
 func (v verb) cobra(c *console) *cobra.Command {
 	cmd := v.command
+	if caddy.CustomBinaryName != "" {
+		cmd.Example = strings.ReplaceAll(cmd.Example, "caddy api-token", caddy.CustomBinaryName+" api-token")
+	}
 	cmd.Args = cobra.ArbitraryArgs
 	v.flags(cmd.Flags())
 	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (without --config)")
