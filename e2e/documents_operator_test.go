@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,16 @@ func TestOperatorPage(t *testing.T) {
 				backend.Addr()).Replace(b.text) + "EOF\n"
 	}
 	c.stopAtEnd()
-	out, err := c.bash("systemctl start\n" + commands(t, "docs/operator.md", inPlaceOf,
+	var changes []change
+	for _, b := range fenced(t, "docs/operator.md", "sh") {
+		if strings.Contains(b.text, "mollygate_1.0.0_") || strings.Contains(b.text, "docker compose") {
+			changes = append(changes, change{b.text, ":\n", "scripts/package-test runs packages"})
+		}
+	}
+	if len(changes) != 3 {
+		t.Errorf("the page has %d blocks about packages, want 3", len(changes))
+	}
+	out, err := c.bash("systemctl start\n" + commands(t, "docs/operator.md", inPlaceOf, append(changes,
 		change{"dpkg-divert", ": dpkg-divert", "it changes the machine"},
 		change{"update-alternatives", ": update-alternatives", "it changes the machine"},
 		change{"groupadd", ": groupadd", "it changes the machine"},
@@ -79,7 +89,7 @@ func TestOperatorPage(t *testing.T) {
 		change{"/var/lib/caddy/", home + "/", "the root directory differs"},
 		change{"http://localhost:2019/", "--unix-socket " + c.path("admin.sock") + " http://caddy/",
 			"the admin endpoint differs"},
-	))
+	)...))
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, redacted(out))
 	}
@@ -257,5 +267,79 @@ func verifyUnits(t *testing.T, dropIns ...string) {
 		if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("%v: %s\nof\n%s", err, out, text)
 		}
+	}
+}
+
+// TestPackagedUnit checks that systemd accepts the Debian package's unit, and that it is as
+// tight as the page's drop-in.
+func TestPackagedUnit(t *testing.T) {
+	t.Parallel()
+	packaged, err := os.ReadFile("../packaging/mollygate.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(fenced(t, "docs/operator.md", "ini")[4].text) {
+		// StateDirectory= and LogsDirectory= replace ReadWritePaths=.
+		if !strings.HasPrefix(line, "ReadWritePaths=") && !strings.Contains(string(packaged), "\n"+line) {
+			t.Errorf("the packaged unit lacks %s", line)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze isn't installed")
+	}
+	unit := filepath.Join(t.TempDir(), "mollygate.service")
+	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(packaged), "/usr/bin/mollygate", binary)),
+		0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestComposeFile checks the compose file in docs/operator.md, and runs its health check.
+func TestComposeFile(t *testing.T) {
+	t.Parallel()
+	type service struct {
+		Image       string
+		Restart     string
+		ReadOnly    bool     `yaml:"read_only"`
+		CapDrop     []string `yaml:"cap_drop"`
+		SecurityOpt []string `yaml:"security_opt"`
+		Sysctls     map[string]int
+		Ports       []string
+		Tmpfs       []string
+		Volumes     []string
+		Healthcheck struct {
+			Test     []string
+			Interval time.Duration
+		}
+	}
+	var file struct {
+		Services map[string]service
+		Volumes  map[string]struct{}
+	}
+	if err := decodeStrictly(fenced(t, "docs/operator.md", "yaml")[0].text, &file); err != nil {
+		t.Fatal(err)
+	}
+	s := file.Services["mollygate"]
+	if want := []string{"./mollygate:/etc/mollygate:ro", "data:/data"}; !s.ReadOnly || !slices.Equal(s.Volumes, want) {
+		t.Errorf("read_only is %v, and the volumes are %q", s.ReadOnly, s.Volumes)
+	}
+
+	c := newCaddy(t, nil)
+	c.start(countingSite)
+	check := s.Healthcheck.Test
+	if len(check) < 4 || check[0] != "CMD" || check[1] != "mollygate" || check[len(check)-1] != "/etc/mollygate/Caddyfile" {
+		t.Fatalf("got health check %q", check)
+	}
+	check = append(check[2:len(check)-1:len(check)-1], c.path("Caddyfile"))
+	if out, err := c.command(check...).CombinedOutput(); err != nil {
+		t.Errorf("%q: %v: %s", check, err, out)
+	}
+	c.stop()
+	if out, err := c.command(check...).CombinedOutput(); err == nil {
+		t.Errorf("%q succeeds without Caddy: %s", check, out)
 	}
 }

@@ -93,6 +93,7 @@ func TestDocuments(t *testing.T) {
 		"docs/operator.md sh":        "TestOperatorPage",
 		"docs/operator.md caddyfile": "TestOperatorPage",
 		"docs/operator.md ini":       "TestUnits and TestBackupUnits",
+		"docs/operator.md yaml":      "TestComposeFile",
 	}
 	used := make(map[string]bool)
 	for _, page := range pages(t) {
