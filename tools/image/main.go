@@ -251,20 +251,17 @@ func (r release) archive(dir, output string) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	w := tar.NewWriter(file)
+	files := os.DirFS(dir)
 	// WalkDir visits files in lexical order.
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		content, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := w.WriteHeader(&tar.Header{Name: filepath.ToSlash(name), Mode: 0o644, Size: int64(len(content)),
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)),
 			ModTime: r.created, Typeflag: tar.TypeReg}); err != nil {
 			return err
 		}

@@ -20,7 +20,8 @@ import (
 func TestImage(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	dir := t.TempDir()
-	for name, text := range map[string]string{"amd64": "binary for amd64", "arm64": "binary for arm64", "licenses": "MIT"} {
+	for name, text := range map[string]string{"amd64": "binary for amd64", "arm64": "binary for arm64",
+		"licenses": "MIT"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
