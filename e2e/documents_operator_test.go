@@ -331,7 +331,8 @@ func TestComposeFile(t *testing.T) {
 	c := newCaddy(t, nil)
 	c.start(countingSite)
 	check := s.Healthcheck.Test
-	if len(check) < 4 || check[0] != "CMD" || check[1] != "mollygate" || check[len(check)-1] != "/etc/mollygate/Caddyfile" {
+	if len(check) < 4 || check[0] != "CMD" || check[1] != "mollygate" ||
+		check[len(check)-1] != "/etc/mollygate/Caddyfile" {
 		t.Fatalf("got health check %q", check)
 	}
 	check = append(check[2:len(check)-1:len(check)-1], c.path("Caddyfile"))
