@@ -385,6 +385,8 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		return nil
 	case decision.PassThrough:
 		return h.passThrough(w, r, &decision, now, next)
+	case decision.OwnKey:
+		return h.describeKey(w, r, store, &decision.Finding, now)
 	}
 	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
 	return exchange.forward(w, r, next)

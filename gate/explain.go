@@ -152,6 +152,9 @@ func (d *Decision) passed(c check, r *Request) string {
 	case checkClientIP:
 		return passedIP(&d.Match.Token, r.ClientIP)
 	case checkRoute:
+		if d.OwnKey {
+			return "The gate itself responds with facts about the key, which requires no scope."
+		}
 		return "The route is " + d.Route.Name() + ", which requires the scope " + d.Route.Scope.Name + "."
 	case checkScope:
 		return "The key has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."

@@ -112,6 +112,9 @@ type Decision struct {
 	// Redirect is the URL to which the gate redirects a browser that requests the backend's
 	// keys page; empty means no redirect.
 	Redirect string
+	// OwnKey reports whether the request is for [OwnKeyPath]. If it isn't refused, the gate
+	// responds to it instead of the backend. Its Route is nil.
+	OwnKey bool
 	Finding
 }
 
@@ -256,6 +259,9 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 	case checkRate:
 		d.rate(r, s)
 	case checkScope:
+		if d.OwnKey {
+			return
+		}
 		if scope := d.Route.Scope; !d.Match.Token.Scopes.Cover(scope) {
 			d.Refusal = Refuse(InsufficientScope)
 			d.Refusal.Scope = scope.Name
@@ -315,7 +321,7 @@ func (d *Decision) refuseQuery() {
 func (g *Gate) decideWithoutToken(r *Request, d *Decision) {
 	route, allow := g.router.find(r.Method, r.Path)
 	switch listed := route != nil || allow != ""; {
-	case listed && !r.Session:
+	case r.Path == OwnKeyPath, listed && !r.Session:
 		d.Refusal = Refuse(MissingToken)
 	case listed && route == nil:
 		d.Refusal = refuseMethod(allow)
@@ -383,6 +389,8 @@ func (d *Decision) clientIP(r *Request) {
 func (g *Gate) route(r *Request, d *Decision, s *scratch) {
 	route, allow := g.router.findIn(s.resource, r.Method, r.Path)
 	switch {
+	case r.Path == OwnKeyPath:
+		d.ownKey(r)
 	case route == nil && allow == "":
 		g.refuseRoute(r, d)
 	case route == nil:

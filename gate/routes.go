@@ -115,6 +115,9 @@ func (r *Route) Check() error {
 		if err := checkPattern(path); err != nil {
 			return err
 		}
+		if path == OwnKeyPath {
+			return fmt.Errorf("path %s: the gate itself responds at this path", path)
+		}
 		if len(r.Aliases) > 0 && strings.Contains(path, "*") {
 			return fmt.Errorf("path %s: a route with aliases can't have a *", ConfigWord(path))
 		}
