@@ -23,14 +23,20 @@ type ListQuery struct {
 	// Q is part of a name or the start of an ID. It must not be a complete token, because
 	// servers log URLs.
 	Q       string
+	Kind    string
 	Status  string
 	Account string
+	// Owner and Tag select by the metadata "owner" and "tags".
+	Owner string
+	Tag   string
 	Scope   string
 	// NeverUsed selects tokens that have never been used (true) or have been used (false).
 	// Nil selects both.
 	NeverUsed *bool
 	// UnusedSince selects tokens that were neither used nor created since that time.
 	UnusedSince time.Time
+	// ExpiresBefore selects tokens that expire before that time.
+	ExpiresBefore time.Time
 	// Count requests the total number of selected tokens. The server scans all tokens to
 	// count them.
 	Count bool
@@ -39,7 +45,8 @@ type ListQuery struct {
 func (q ListQuery) values() url.Values {
 	values := url.Values{}
 	for name, value := range map[string]string{
-		"cursor": q.Cursor, "sort": q.Sort, "q": q.Q, "status": q.Status, "account": q.Account, "scope": q.Scope,
+		"cursor": q.Cursor, "sort": q.Sort, "q": q.Q, "kind": q.Kind, "status": q.Status, "account": q.Account,
+		"owner": q.Owner, "tag": q.Tag, "scope": q.Scope,
 	} {
 		if value != "" {
 			values.Set(name, value)
@@ -51,8 +58,10 @@ func (q ListQuery) values() url.Values {
 	if q.NeverUsed != nil {
 		values.Set("never_used", strconv.FormatBool(*q.NeverUsed))
 	}
-	if !q.UnusedSince.IsZero() {
-		values.Set("unused_since", q.UnusedSince.UTC().Format(time.RFC3339))
+	for name, at := range map[string]time.Time{"unused_since": q.UnusedSince, "expires_before": q.ExpiresBefore} {
+		if !at.IsZero() {
+			values.Set(name, at.UTC().Format(time.RFC3339))
+		}
 	}
 	if q.Count {
 		values.Set("count", "true")

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,11 +24,13 @@ Lists audit log entries, newest first. Use flags to filter them.`,
 	flags: func(flags *pflag.FlagSet) {
 		flags.Int("limit", 0, "Maximum number of entries, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
 		flags.String("cursor", "", "Cursor for the next page, printed by audit with --limit")
-		flags.String("token-id", "", "ID of the key that was changed")
+		flags.String("token-id", "", "Key that was changed: its ID, hint or name")
 		flags.String("actor", "", "Who made the change: an admin key's ID, a Caddy user or caddy-admin")
 		flags.String("action", "",
 			"create, edit, rotate, revoke, disable, enable, delete, import, compact, repair or 'accept clock'")
-		flags.StringP("output", "o", outputTable, "table or json (one array)")
+		choose(flags, "action", "create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "compact",
+			"repair", "accept clock")
+		listFlags(flags, auditFields)
 	},
 	run: (*invocation).audit,
 }
@@ -38,13 +39,12 @@ func (i *invocation) audit() error {
 	if len(i.args) > 0 {
 		return usageErrorf("audit takes only flags; select a key with --token-id")
 	}
-	out, err := i.listWriter(auditColumns)
+	out, err := newResults(i, auditFields)
 	if err != nil {
 		return err
 	}
 	query := client.AuditQuery{
-		Limit: client.MaxPage, Cursor: i.flags.String("cursor"), TokenID: i.flags.String("token-id"),
-		Actor: i.flags.String("actor"), Action: i.flags.String("action"),
+		Cursor: i.flags.String("cursor"), Actor: i.flags.String("actor"), Action: i.flags.String("action"),
 	}
 	if query.Limit, err = i.limitFlag(); err != nil {
 		return err
@@ -53,41 +53,49 @@ func (i *invocation) audit() error {
 	if err != nil {
 		return err
 	}
-	listed := 0
+	if query.TokenID, err = i.keyFlag(api, "token-id"); err != nil {
+		return err
+	}
+	listed, next := 0, ""
 	for page, err := range api.AuditPages(i.ctx, query) {
 		if err != nil {
 			return api.explain(err)
 		}
 		for _, entry := range page.Entries {
-			if err := out.write(entry.JSON(), auditRow(entry)); err != nil {
+			if err := out.write(entry); err != nil {
 				return err
 			}
 			listed++
 		}
-		if i.onePage(page.NextCursor) {
+		if i.flags.Changed("limit") {
+			next = page.NextCursor
 			break
 		}
 	}
 	if err := out.end(); err != nil {
 		return err
 	}
-	if listed == 0 {
+	if listed == 0 && i.output() == outputTable {
 		i.message("no changes")
 	}
+	i.moreEntries(next)
 	return nil
 }
 
-var auditColumns = []column{
-	{name: "TIME"}, {name: "ACTION"}, {name: "TOKEN"}, {name: "NAME", least: 6}, {name: "ACTOR", least: 6},
-	{name: "CHANGES", least: 8},
+var auditFields = []field[client.AuditEntry]{
+	{column: column{name: "TIME (UTC)"}, value: func(e client.AuditEntry) any { return instant(e.Time) }},
+	{column: column{name: "ACTION"}, value: func(e client.AuditEntry) any { return e.Action }},
+	{column: column{name: "KEY"}, value: func(e client.AuditEntry) any { return e.TokenID }},
+	{column: column{name: "NAME", rank: 2, least: 8}, value: func(e client.AuditEntry) any { return e.TokenName }},
+	{column: column{name: "ACTOR", rank: 3, least: 12}, value: func(e client.AuditEntry) any { return e.Actor }},
+	{column: column{name: "CHANGES", rank: 1, least: 10}, value: changes},
+	{column: column{name: "FROM"}, wide: true, value: func(e client.AuditEntry) any { return e.Address }},
 }
 
-func auditRow(e client.AuditEntry) []string {
-	var changes []string
+func changes(e client.AuditEntry) any {
+	var all []string
 	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
-		changes = append(changes, field+": "+e.Changes[field])
+		all = append(all, field+": "+e.Changes[field])
 	}
-	return []string{
-		e.Time.UTC().Format(time.DateTime), e.Action, e.TokenID, e.TokenName, e.Actor, strings.Join(changes, "; "),
-	}
+	return strings.Join(all, "; ")
 }

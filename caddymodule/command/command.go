@@ -1,12 +1,12 @@
 package command
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +17,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mollygate/mollygate/admin/client"
-	"github.com/mollygate/mollygate/token"
 )
 
 func init() {
@@ -37,7 +36,7 @@ a unix socket.
 
 Results go to standard output, everything else to standard error. Never pass a
 key as an argument, because arguments appear in process lists and shell histories.
-Pass its ID instead.
+Pass its ID, its hint such as mmk_4fQ9Zt2LkVb7_…, or its exact name instead.
 
 Exit status: 0 success; 1 other failure, or 'scan' could not read something;
 2 invalid command; 3 not found; 4 refused, or 'list --status expiring' or 'scan'
@@ -46,6 +45,7 @@ records; 5 conflict; 6 no response, or no usable response, from the server.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,
+				screen:      screenOf(os.Stdout),
 				interactive: term.IsTerminal(int(os.Stdin.Fd())),
 				now:         time.Now,
 				after:       time.After,
@@ -71,10 +71,14 @@ const (
 type console struct {
 	in       io.Reader
 	out, err io.Writer
+	// screen is the terminal that out writes to.
+	screen screen
 	// interactive reports whether commands can prompt the user.
 	interactive bool
 	now         func() time.Time
 	after       func(time.Duration) <-chan time.Time
+	// lines reads lines from in. It is nil until the first prompt.
+	lines *bufio.Reader
 }
 
 // exit prints the error and returns an error that makes Caddy exit with the corresponding
@@ -85,7 +89,8 @@ func (c *console) exit(cmd *cobra.Command, err error) error {
 		return nil
 	}
 	if _, ok := errors.AsType[exitError](err); !ok {
-		c.message("Error: %s", secretLike.ReplaceAllString(err.Error(), "${1}REDACTED"))
+		text := secretLike.ReplaceAllString(err.Error(), "${1}REDACTED")
+		c.message("Error: %s", strings.ReplaceAll(text, "\n", "\n       "))
 	}
 	if code == exitUsage {
 		c.message("See '%s --help'.", cmd.CommandPath())
@@ -131,6 +136,9 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[*unreachableError](err); ok {
 		return exitUnreachable
 	}
+	if _, ok := errors.AsType[notFoundError](err); ok {
+		return exitNotFound
+	}
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {
 	case !ok:
@@ -163,38 +171,11 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 	if !found {
 		return nil
 	}
-	return usageErrorf("an API key was passed as an argument, and arguments appear in process lists and shell " +
-		"histories; pass its ID instead, the 12 characters after its first _, and replace the key")
+	return errSecretArgument
 }
 
-// ids parses the arguments as IDs and removes duplicates.
-func (i *invocation) ids() ([]string, error) {
-	if len(i.args) == 0 {
-		return nil, usageErrorf("missing key ID; `list` shows the IDs")
-	}
-	var ids []string
-	for _, arg := range i.args {
-		if _, err := token.ParseID(arg); err != nil {
-			return nil, usageErrorf("invalid key ID: %v; `list --q` finds keys by name", err)
-		}
-		if !slices.Contains(ids, arg) {
-			ids = append(ids, arg)
-		}
-	}
-	return ids, nil
-}
-
-// oneID parses the only argument as an ID.
-func (i *invocation) oneID(verb string) (string, error) {
-	ids, err := i.ids()
-	if err != nil {
-		return "", err
-	}
-	if len(ids) > 1 {
-		return "", usageErrorf("%s takes one key ID", verb)
-	}
-	return ids[0], nil
-}
+const errSecretArgument = usageError("an API key was passed as an argument, and arguments appear in process lists and " +
+	"shell histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 
 // flagError replaces a field's API name with the corresponding flag's name.
 func flagError(err error) error {

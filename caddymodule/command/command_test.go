@@ -36,21 +36,35 @@ type commandServer struct {
 	refuse func() *admin.Refusal
 	// ahead is how far the store's clock is ahead of the system clock, in nanoseconds.
 	ahead atomic.Int64
+	// start, if set, replaces the system clock, which then stands still.
+	start time.Time
 }
 
 // Now implements tokenstore.Clock.
-func (s *commandServer) Now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+func (s *commandServer) Now() time.Time {
+	now := s.start
+	if now.IsZero() {
+		now = time.Now()
+	}
+	return now.Add(time.Duration(s.ahead.Load()))
+}
 
 // pass advances the store's clock.
 func (s *commandServer) pass(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func newCommandServer(t *testing.T) *commandServer {
 	t.Helper()
+	return newCommandServerAt(t, time.Time{})
+}
+
+// newCommandServerAt returns a server whose clock stands still, unless start is zero.
+func newCommandServerAt(t *testing.T, start time.Time) *commandServer {
+	t.Helper()
 	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := new(commandServer)
+	s := &commandServer{start: start}
 	if s.store, err = tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1, Clock: s}); err != nil {
 		t.Fatal(err)
 	}
@@ -190,14 +204,29 @@ func TestCommandUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{}, "missing command"},
 		{[]string{"nope"}, `unknown command "nope"`},
 		{[]string{"renew", id}, `unknown command "renew"`},
-		{[]string{"create"}, "--name: is required"},
+		{[]string{"lst"}, `unknown command "lst"; did you mean "list"?`},
+		{[]string{"create"}, "Error: --name: is required: say what the key is for\n" +
+			"       --expires-in: is required, for example 90d; or give --expires-at\n" +
+			"       --scope: give at least one scope, or a --preset\n"},
+		{[]string{"create", "--name", "a", "--expires-in", "5m", "--expires-at", "now", "--quota", "1"},
+			"Error: --scope: give at least one scope, or a --preset\n" +
+				"       --expires-in: \"5m\" could be minutes or months: write 5mo for months or 300s for minutes\n" +
+				"       --expires-at: write a time with a time zone, for example 2030-12-31T23:59:59Z\n" +
+				"       --quota: write, for example, 10000/month\n"},
 		{[]string{"create", "--name", "a", "--preset", "read"}, "--expires-in: is required"},
 		{[]string{"create", "--name", "a", "--expires-in", "90d"}, "--scope: give at least one scope"},
 		{[]string{"create", "ci"}, "--name"},
 		{[]string{"create", "--nope"}, "unknown flag: --nope"},
+		{[]string{"create", "--prest", "read"}, `unknown flag: --prest; did you mean "--preset"?`},
+		{with("--preset", "raed"), `; did you mean "read"?`},
+		{with("--preset", "", "--scope", "unikernel:lits", "--account", "alise"),
+			`the configured accounts are default, alice; did you mean "alice"?` + "\n       " +
+				`--scope: there is no "unikernel:lits"; choose from *, unikernel:*, unikernel:list, `},
+		{[]string{"list", "--status", "revokd", "--sort", "names"}, `; did you mean "revoked"?`},
+		{[]string{"list", "--columns", "id,nmae"}, `--columns: there is no "nmae"; choose from id, name, account, `},
+		{[]string{"list", "--columns", "id", "-o", "json"}, "--columns: json and id have no columns"},
 		{[]string{"create", "--name"}, "needs an argument"},
 		{with("--expires-in", "5m"), "--expires-in"},
 		{with("--expires-at", "tomorrow"), "--expires-at"},
@@ -215,8 +244,8 @@ func TestCommandUsageErrors(t *testing.T) {
 		{with("--quota", "10000/year"), `--quota: the period must be "day" or "month"`},
 		{with("--metadata", "x"), "key=value"},
 		{with("--metadata", "x=1", "--metadata", "x=2"), "specified twice"},
-		{with("-o", "yaml"), "table, json or id"},
-		{with("-o", "id"), "would lose the key"},
+		{with("-o", "yaml"), "--output: must be table or json"},
+		{with("-o", "id"), "--output: must be table or json"},
 		{[]string{"list", "x"}, "only flags"},
 		{[]string{"list", "--limit", "x"}, "invalid argument"},
 		{[]string{"list", "--limit", "0"}, "--limit: must be"},
@@ -225,17 +254,17 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"list", "--status", "nope"}, "--status: must be"},
 		{[]string{"list", "--sort", "nope"}, "--sort: must be"},
 		{[]string{"list", "--cursor", "nope"}, "--cursor: isn't"},
-		{[]string{"list", "-o", ""}, "table, json or id"},
-		{[]string{"show"}, "missing key ID"},
-		{[]string{"show", "x"}, "12 characters"},
-		{[]string{"show", id, "000000000000"}, "one key ID"},
-		{[]string{"delete"}, "missing key ID"},
-		{[]string{"delete", id, "x"}, "12 characters"},
+		{[]string{"list", "-o", ""}, "table, wide, json, csv or id"},
+		{[]string{"show"}, "missing key"},
+		{[]string{"show", ""}, "is empty"},
+		{[]string{"show", id, "000000000000"}, "takes one key"},
+		{[]string{"show", "mmk_000000000000_x"}, "passed as an argument"},
+		{[]string{"delete"}, "missing key"},
 		{[]string{"delete", id}, "--yes"},
 		{[]string{"delete", "d9428888-122b-41e1-b85c-61fa1f9d5c2e", "--yes"}, "12 characters"},
-		{[]string{"edit"}, "missing key ID"},
+		{[]string{"edit"}, "missing key"},
 		{[]string{"edit", id}, "no changes given"},
-		{[]string{"edit", id, "000000000000", "--name", "x"}, "one key ID"},
+		{[]string{"edit", id, "000000000000", "--name", "x"}, "takes one key"},
 		{[]string{"edit", id, "--name", ""}, "--name: is required"},
 		{[]string{"edit", id, "--scope", "x:y"}, "--scope"},
 		{[]string{"edit", id, "--scope", "none"}, "--scope"},
@@ -247,26 +276,23 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"edit", id, "--rate-limit", "60/1w"}, "--rate-limit: window: write a number and a unit"},
 		{[]string{"edit", id, "--metadata", "x"}, "key=value"},
 		{[]string{"edit", id, "--metadata", "x=1", "--remove-metadata", "x"}, "also given"},
-		{[]string{"rotate"}, "missing key ID"},
+		{[]string{"rotate"}, "missing key"},
 		{[]string{"rotate", id, "--grace", "never"}, "--grace"},
 		{[]string{"rotate", id, "--grace", "0s"}, "--yes"},
-		{[]string{"rotate", id, "-o", "id"}, "would lose the key"},
+		{[]string{"rotate", id, "-o", "id"}, "--output: must be table or json"},
 		{[]string{"rotate", id, "--expires-in", "3y"}, "--expires-in"},
 		{[]string{"revoke", id}, "--yes"},
-		{[]string{"revoke"}, "missing key ID"},
-		{[]string{"disable", "x"}, "12 characters"},
+		{[]string{"revoke"}, "missing key"},
 		{[]string{"lookup", "x"}, "only flags"},
 		{[]string{"lookup"}, "is empty"},
 		{[]string{"lookup", "--token-file", "/nonexistent/file"}, "no such file"},
-		{[]string{"usage"}, "missing key ID"},
+		{[]string{"usage"}, "missing key"},
 		{[]string{"audit", "x"}, "only flags"},
 		{[]string{"audit", "--limit", "0"}, "--limit: must be"},
-		{[]string{"audit", "--token-id", "x"}, "--token-id"},
-		{[]string{"audit", "-o", "id"}, "table or json"},
+		{[]string{"audit", "-o", "id"}, "table, wide, json or csv"},
 		{[]string{"explain", "GET"}, "a method and a path"},
 		{[]string{"explain", "GET", "/"}, "--token-id"},
 		{[]string{"explain", "GET", "/", "--token-id", id, "--token-file", "-"}, "--token-id"},
-		{[]string{"explain", "GET", "/", "--token-id", "x"}, "--token-id"},
 		{[]string{"explain", "GET", "api", "--token-id", id}, "path"},
 		{[]string{"explain", "GET", "/", "--token-id", id, "--ip", "x"}, "--ip"},
 		{[]string{"import"}, "pass the file"},
@@ -289,7 +315,7 @@ func TestCommandUsageErrors(t *testing.T) {
 		{[]string{"completion", "tcsh"}, "name of a shell"},
 	} {
 		args := test.args
-		if len(args) > 0 && !slices.Contains([]string{"nope", "renew"}, args[0]) {
+		if len(args) > 0 && !slices.Contains([]string{"nope", "lst", "renew"}, args[0]) {
 			args = slices.Insert(slices.Clone(args), 1, "--address", s.address())
 		}
 		got := runCommand(nil, args...)
@@ -364,7 +390,7 @@ func TestCommandExitCodes(t *testing.T) {
 	} {
 		s.refuse = refusal(test.status, test.code)
 		for _, args := range [][]string{{"list"}, {"show", "000000000000"}, {"delete", "--yes", "000000000000"},
-			{"create", "--name", "a"}} {
+			{"create", "--name", "a", "--preset", "read", "--expires-in", "1d"}} {
 			got := s.run(args...)
 			if got.code != test.want || !strings.Contains(got.err, "the detail") ||
 				strings.Count(got.err, "Error") != 1 || got.out != "" {

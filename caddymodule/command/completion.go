@@ -1,11 +1,15 @@
 package command
 
 import (
+	"context"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
 )
 
 var completionVerb = verb{
@@ -13,7 +17,9 @@ var completionVerb = verb{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Prints a shell completion script for caddy",
 		Long: `
-Prints the completion script for the whole caddy command, like 'caddy completion'.`,
+Prints the completion script for the whole caddy command, like 'caddy completion'.
+In addition to commands and flags, it completes the IDs and names of API keys,
+scopes, presets and accounts while Caddy is running.`,
 		Example:   `  $ source <(caddy api-token completion bash)`,
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 	},
@@ -34,32 +40,102 @@ func (i *invocation) completion() error {
 	return scripts[i.args[0]](i.root, i.out)
 }
 
-// choices holds the values of flags that accept only a fixed set.
-var choices = map[string][]string{
-	"output": {outputTable, outputJSON, outputID},
-	"kind":   {"api", "admin"},
-	"status": {"active", "expiring", "expired", "not_yet_valid", "disabled", "revoked", "damaged"},
-	"sort": {"created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at",
-		"-last_used_at", "usage_count", "-usage_count"},
-	"action": {"create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "accept clock", "compact",
-		"repair"},
+// complete adds shell completion for the values of a verb's flags, and for its arguments if
+// they name API keys.
+func complete(cmd *cobra.Command, c *console) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		var suggest func(i *invocation, prefix string) []string
+		switch values := f.Annotations; {
+		case values[oneOf] != nil:
+			suggest = func(*invocation, string) []string { return values[oneOf] }
+		case values[severalOf] != nil:
+			suggest = func(_ *invocation, prefix string) []string {
+				begin := prefix[:strings.LastIndexByte(prefix, ',')+1]
+				var lists []string
+				for _, value := range values[severalOf] {
+					lists = append(lists, begin+value)
+				}
+				return lists
+			}
+		default:
+			if suggest = suggestions[f.Name]; suggest == nil {
+				return
+			}
+		}
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, completionFunc(c, suggest)) // can't fail: the flag exists
+	})
+	if strings.Contains(cmd.Use, keyArgument) {
+		cmd.ValidArgsFunction = completionFunc(c, suggestKeys)
+	}
 }
 
-// complete adds shell completion for the values of a verb's flags.
-func complete(cmd *cobra.Command) {
-	for name, values := range choices {
-		if cmd.Flags().Lookup(name) == nil {
-			continue
-		}
-		_ = cmd.RegisterFlagCompletionFunc(name, func(_ *cobra.Command, _ []string, prefix string) ([]string,
-			cobra.ShellCompDirective) {
-			var matching []string
+// keyArgument is how verbs write an argument that names an API key.
+const keyArgument = "<key>"
+
+// suggestions returns the values of flags that depend on the configuration or on the keys.
+var suggestions = map[string]func(i *invocation, prefix string) []string{
+	"token-id": suggestKeys,
+	"preset":   func(i *invocation, _ string) []string { return i.catalog().Presets() },
+	"scope":    func(i *invocation, _ string) []string { return i.catalog().Grants() },
+	"account":  func(i *invocation, _ string) []string { return i.catalog().Accounts },
+}
+
+// completionTime is how long the shell waits for suggestions from Caddy.
+const completionTime = time.Second
+
+// completionFunc returns a completion function that suggests values with the prefix. If Caddy
+// doesn't respond, there are no suggestions.
+func completionFunc(c *console, suggest func(*invocation, string) []string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
+		defer cancel()
+		i := newInvocation(c, cmd, args)
+		i.ctx = ctx
+		all := make(chan []string, 1)
+		go func() { all <- suggest(i, prefix) }() // may wait for a configuration file that is a pipe
+		var matching []string
+		select {
+		case values := <-all:
 			for _, value := range values {
 				if strings.HasPrefix(value, prefix) {
 					matching = append(matching, value)
 				}
 			}
-			return matching, cobra.ShellCompDirectiveNoFileComp
-		}) // can't fail: the flag exists and has no other completion function
+		case <-ctx.Done():
+		}
+		return matching, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// suggestKeys suggests IDs, described by names. If the user has begun to write a name, it
+// suggests names, described by IDs.
+func suggestKeys(i *invocation, prefix string) []string {
+	query := client.ListQuery{Limit: client.MaxPage}
+	if !keyLike.MatchString(prefix) {
+		query.Q = prefix
+	}
+	api, err := i.client()
+	if err != nil {
+		return nil
+	}
+	page, _ := api.List(i.ctx, query) // without a response, there are no suggestions
+	var found []string
+	for _, t := range page.Tokens {
+		id, name := printable(t.ID), printable(t.Name)
+		found = append(found, cobra.CompletionWithDesc(id, name))
+		if prefix != "" && name == t.Name {
+			found = append(found, cobra.CompletionWithDesc(name, id))
+		}
+	}
+	return found
+}
+
+// catalog returns what the configuration defines, or nothing if Caddy doesn't respond.
+func (i *invocation) catalog() client.Catalog {
+	api, err := i.client()
+	if err != nil {
+		return client.Catalog{}
+	}
+	catalog, _ := api.Catalog(i.ctx)
+	return catalog
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/token"
 )
 
 var createVerb = verb{
@@ -22,6 +24,7 @@ var createVerb = verb{
 Creates an API key. Only the key goes to standard output, so that a script can
 store it in a variable. It can't be shown again.
 
+Without flags, the command asks for the settings if it runs in a terminal.
 If a scope, preset or account is unknown, the server lists the known ones.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
   $ caddy api-token create --name ops --kind admin --expires-in 12h
@@ -41,7 +44,8 @@ If a scope, preset or account is unknown, the server lists the known ones.`,
 		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m")
 		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month")
 		flags.StringArray("metadata", nil, "Metadata in the form key=value (repeatable)")
-		outputFlag(flags, "table: only the key; json: the object that contains the key")
+		choose(flags, "kind", "api", "admin")
+		secretOutputFlag(flags)
 	},
 	run: (*invocation).create,
 }
@@ -50,12 +54,14 @@ func (i *invocation) create() error {
 	if len(i.args) > 0 {
 		return usageErrorf("create takes only flags; set the name with --name")
 	}
-	form, err := i.secretOutput()
-	if err != nil {
-		return err
+	ask := i.interactive && i.noSettings()
+	if ask {
+		if err := i.askSettings(); err != nil {
+			return err
+		}
 	}
 	request, err := i.createRequest()
-	if err != nil {
+	if err := errors.Join(i.missing(), err); err != nil {
 		return err
 	}
 	api, err := i.client()
@@ -69,7 +75,7 @@ func (i *invocation) create() error {
 		created, err = api.Create(i.ctx, request)
 	}
 	if err != nil {
-		err = api.explain(err)
+		err = i.suggest(api, api.explain(err))
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
 			unreachable.text += "; the key may have been created anyway: check with list"
 		}
@@ -79,9 +85,12 @@ func (i *invocation) create() error {
 		return fmt.Errorf("API key %[1]s was created, but the response with its secret was lost; "+
 			"create a new secret with `rotate %[1]s --grace 0s --yes`", created.ID)
 	}
-	return i.printSecret(form, created, "created", func() {
+	return i.printSecret(created, "created", func() {
 		i.message("Created %s key %q (%s), %s. This is the only time it is shown.", kindName(created.Kind),
 			created.Name, created.ID, i.expiry(created.Token))
+		if ask {
+			i.message("The same without questions: %s", i.sameCommand())
+		}
 	})
 }
 
@@ -101,39 +110,68 @@ func kindName(kind string) string {
 	return kind
 }
 
-// createRequest builds the request from the flags. The server validates their values.
-func (i *invocation) createRequest() (request client.CreateRequest, err error) {
-	request = client.CreateRequest{
+// secretOutputFlag declares --output for commands that show a secret only once. There is no
+// id, because it would lose the secret.
+func secretOutputFlag(flags *pflag.FlagSet) {
+	outputFlag(flags, "table: only the key; json: the object that contains the key", outputTable, outputJSON)
+}
+
+// missing returns an error that names all required flags that aren't set.
+func (i *invocation) missing() error {
+	var missing []error
+	set := func(names ...string) bool { return slices.ContainsFunc(names, i.flags.Changed) }
+	if !set("name") {
+		missing = append(missing, usageErrorf("--name: is required: say what the key is for"))
+	}
+	if !set("expires-in", "expires-at") {
+		missing = append(missing, usageErrorf("--expires-in: is required, for example 90d; or give --expires-at"))
+	}
+	if !set("scope", "preset") && i.flags.String("kind") != "admin" {
+		missing = append(missing, usageErrorf("--scope: give at least one scope, or a --preset"))
+	}
+	return errors.Join(missing...)
+}
+
+// createRequest builds the request from the flags. The error names all values that can't be
+// parsed. The server validates the rest.
+func (i *invocation) createRequest() (client.CreateRequest, error) {
+	request := client.CreateRequest{
 		Name:      i.flags.String("name"),
 		Kind:      i.flags.String("kind"),
 		Account:   i.flags.String("account"),
 		ExpiresIn: client.Lifetime(i.flags.String("expires-in")),
 		Preset:    i.flags.String("preset"),
 	}
-	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
-		return request, err
-	}
-	if request.AllowedIPs, err = i.flags.GetStringArray("allowed-ip"); err != nil {
-		return request, err
-	}
-	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {
-		return request, err
-	}
-	if request.NotBefore, err = i.timeFlag("not-before"); err != nil {
-		return request, err
-	}
+	var wrong [8]error
+	wrong[0] = i.lifetimeFlag("expires-in")
+	request.Scopes, wrong[1] = i.flags.GetStringArray("scope")
+	request.AllowedIPs, wrong[2] = i.flags.GetStringArray("allowed-ip")
+	request.ExpiresAt, wrong[3] = i.timeFlag("expires-at")
+	request.NotBefore, wrong[4] = i.timeFlag("not-before")
+	request.Metadata, wrong[5] = i.metadataFlag()
 	if requests, window, err := i.ratioFlag("rate-limit", "60/1m"); err != nil {
-		return request, err
+		wrong[6] = err
 	} else if window != "" {
 		request.RateLimit = &client.RateLimit{Requests: requests, Window: window}
 	}
 	if requests, period, err := i.ratioFlag("quota", "10000/month"); err != nil {
-		return request, err
+		wrong[7] = err
 	} else if period != "" {
 		request.Quota = &client.Quota{Requests: requests, Period: period}
 	}
-	request.Metadata, err = i.metadataFlag()
-	return request, err
+	return request, errors.Join(wrong[:]...)
+}
+
+// lifetimeFlag returns an error if a flag with a lifetime can't be parsed.
+func (i *invocation) lifetimeFlag(name string) error {
+	text := i.flags.String(name)
+	if text == "" || text == "never" || strings.Trim(text, "0123456789") == "" {
+		return nil
+	}
+	if _, err := token.ParseLifetime(text); err != nil {
+		return usageErrorf("--%s: %v", name, err)
+	}
+	return nil
 }
 
 func (i *invocation) timeFlag(name string) (time.Time, error) {

@@ -1,17 +1,20 @@
 package command
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
 )
 
 var deleteVerb = verb{
 	command: cobra.Command{
-		Use:   "delete <id>...",
+		Use:   "delete <key>...",
 		Short: "Deletes API keys and their usage history",
 		Long: `
 Permanently deletes API keys and their usage history. They stop working
@@ -24,48 +27,73 @@ On a terminal, the command asks for confirmation. Elsewhere, add --yes.`,
 }
 
 func (i *invocation) delete() error {
-	ids, err := i.ids()
-	if err != nil {
+	if err := errors.Join(i.checkNames(i.args...), i.canConfirm()); err != nil {
 		return err
 	}
 	api, err := i.client()
 	if err != nil {
 		return err
 	}
-	question := fmt.Sprintf("Delete %s? This also deletes the usage history and can't be undone.", countKeys(len(ids)))
-	if err := i.confirm(api, ids, question); err != nil {
+	keys, err := i.keys(api)
+	if err != nil {
 		return err
 	}
-	return i.each(ids, func(id string) error {
-		if err := api.Delete(i.ctx, id); err != nil {
+	if err := i.confirm(keys, "Delete %s with its usage history? This can't be undone. To keep the history, revoke it.",
+		"Delete %s with their usage history? This can't be undone. To keep the history, revoke them."); err != nil {
+		return err
+	}
+	return i.each(keys, func(k key) error {
+		if err := api.Delete(i.ctx, k.ID); err != nil {
 			return api.explain(err)
 		}
-		i.message("Deleted %s.", id)
+		i.message("Deleted %s and its usage history.", k)
 		return nil
 	})
 }
 
-// countKeys returns a phrase with the number of API keys.
-func countKeys(n int) string {
-	if n == 1 {
-		return "1 key"
-	}
-	return fmt.Sprintf("%d keys", n)
-}
-
-// confirm shows the affected tokens and asks for confirmation, unless --yes was given.
-func (i *invocation) confirm(api *endpointClient, ids []string, question string) error {
+// confirm shows the keys and asks for confirmation, unless --yes was given. The question about
+// one key has a placeholder for its name, the question about several for their number.
+func (i *invocation) confirm(keys []key, one, several string) error {
 	if err := i.canConfirm(); err != nil || i.flags.Bool("yes") {
 		return err
 	}
-	for _, id := range ids {
-		token, err := api.Get(i.ctx, id)
-		if err != nil {
-			return fmt.Errorf("%s: %w; nothing was changed", id, api.explain(err))
+	for _, k := range keys {
+		if k.err != nil {
+			return fmt.Errorf("%s: %w; nothing was changed", k.ID, k.err)
 		}
-		i.message("%s  %s (%s, used %d times)", token.ID, token.Name, token.Status, token.UsageCount)
+		i.message("%s  %s", k.ID, k.Name)
+		i.message("  %s, %s", i.state(k.Token), i.lastUse(k.Token))
 	}
-	return i.ask(question)
+	if len(keys) == 1 {
+		return i.ask(fmt.Sprintf(one, printable(strconv.Quote(keys[0].Name))))
+	}
+	return i.ask(fmt.Sprintf(several, fmt.Sprintf("%d keys", len(keys))))
+}
+
+// state returns a key's status. For a revoked key, it includes the time.
+func (i *invocation) state(t client.Token) string {
+	if t.RevokedAt.IsZero() {
+		return t.Status
+	}
+	return "revoked " + ago(t.RevokedAt, i.now())
+}
+
+// lastUse returns a phrase that says how often a key was used, and when and by what last.
+func (i *invocation) lastUse(t client.Token) string {
+	if t.LastUsedAt.IsZero() {
+		return "never used"
+	}
+	text := "last used " + ago(t.LastUsedAt, i.now())
+	if t.LastUsedIP != "" {
+		text += " from " + t.LastUsedIP
+	}
+	if t.LastUsedUserAgent != "" {
+		text += " by " + t.LastUsedUserAgent
+	}
+	if t.LastUsedRoute != "" {
+		text += " for " + t.LastUsedRoute
+	}
+	return text + fmt.Sprintf(" (%s uses)", count(t.UsageCount))
 }
 
 // canConfirm returns an error if --yes is missing and the command can't prompt the user.
@@ -83,7 +111,7 @@ func (i *invocation) ask(question string) error {
 		return nil
 	}
 	_, _ = fmt.Fprintf(i.err, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(i.in).ReadString('\n') // the end of the input counts as no
+	answer, _ := i.readLine() // the end of the input counts as no
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil

@@ -11,10 +11,11 @@ import (
 
 var editVerb = verb{
 	command: cobra.Command{
-		Use:   "edit <id>",
+		Use:   "edit <key>",
 		Short: "Changes an API key's settings",
 		Long: `
-Changes the given settings of an API key. The change takes effect before the
+Changes the given settings of an API key, which you select by its ID, hint or
+exact name. The change takes effect before the
 command returns. Editing doesn't make an expired or revoked key valid again. It
 can't extend a secret's lifetime beyond max_lifetime, counted from the secret's
 creation; use rotate to create a new secret.
@@ -40,18 +41,13 @@ with exit status 5, and no change is lost.`,
 			"When the secret from before a rotation stops working, or none to stop it now")
 		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m, or none")
 		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month, or none")
-		outputFlag(flags, "table, json or id")
+		keyOutputFlag(flags)
 	},
 	run: (*invocation).edit,
 }
 
 func (i *invocation) edit() error {
-	id, err := i.oneID("edit")
-	if err != nil {
-		return err
-	}
-	form, err := i.output()
-	if err != nil {
+	if err := i.checkOneKey("edit"); err != nil {
 		return err
 	}
 	request, err := i.editRequest()
@@ -65,18 +61,18 @@ func (i *invocation) edit() error {
 	if err != nil {
 		return err
 	}
-	before, err := api.Get(i.ctx, id)
+	before, err := i.oneKey(api)
 	if err != nil {
-		return api.explain(err)
+		return err
 	}
-	token, err := api.Edit(i.ctx, id, before.Version, request)
+	token, err := api.Edit(i.ctx, before.ID, before.Version, request)
 	if err != nil {
-		return api.explain(err)
+		return i.suggest(api, api.explain(err))
 	}
 	if token.Version == before.Version {
 		i.message("No change was needed.")
 	}
-	return i.showToken(form, token)
+	return i.showToken(token)
 }
 
 // none is the flag value for removing a setting.

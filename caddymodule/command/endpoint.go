@@ -50,6 +50,7 @@ func (i *invocation) adminAddress() (adminAddress, error) {
 	if address != "" {
 		return adminAddress{text: address}, nil
 	}
+	caddy.BufferedLog() // LoadConfig logs what it does, which isn't a result
 	config, found, _, err := caddycmd.LoadConfig(file, adapter)
 	adjacent := file == "" && adapter == ""
 	if err == nil {

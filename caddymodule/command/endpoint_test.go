@@ -58,12 +58,13 @@ func TestCommandUnreachable(t *testing.T) {
 		}
 	}
 	// If the response is lost, the command can't know whether the server created the token.
+	create := []string{"create", "--name", "a", "--preset", "read", "--expires-in", "1d"}
 	lost := foreign(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	if got := runCommand(nil, "create", "--name", "a", "--address", lost); !strings.Contains(got.err,
+	if got := runCommand(nil, append(create, "--address", lost)...); !strings.Contains(got.err,
 		"may have been created") {
 		t.Errorf("create: got unexpected outcome %+v", got)
 	}
-	if got := runCommand(nil, "create", "--name", "a", "--address", address); strings.Contains(got.err,
+	if got := runCommand(nil, append(create, "--address", address)...); strings.Contains(got.err,
 		"may have been created") {
 		t.Errorf("create: got unexpected outcome %+v", got)
 	}
@@ -187,10 +188,10 @@ func TestCommandInCaddy(t *testing.T) {
 	}{
 		{append([]string{"explain", "GET", "/", "--token-id", secret[4:16]}, address...), exitRefused, ""},
 		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this ID."},
-		{append([]string{"show", "x"}, address...), exitUsage, "Error: invalid key ID"},
-		{[]string{"list", "--nope"}, exitUsage, "Error: unknown flag: --nope\nSee 'caddy api-token list --help'.\n"},
+		{append([]string{"show", "x"}, address...), exitNotFound, "Error: no API key has the ID"},
+		{[]string{"list", "--nothing"}, exitUsage, "Error: unknown flag: --nothing\nSee 'caddy api-token list --help'.\n"},
 		{[]string{"nope"}, exitUsage, "Error: unknown command \"nope\"\nSee 'caddy api-token --help'.\n"},
-		{nil, exitUsage, "Error: missing command\n"},
+		{nil, exitOK, ""},
 		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no response"},
 	} {
 		got := run(test.args...)

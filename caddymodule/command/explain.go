@@ -15,7 +15,7 @@ var explainVerb = verb{
 		Short: "Explains how the gate would treat a request",
 		Long: `
 Runs the gate's checks for a request without sending or counting it. Identify the
-API key by its ID, or read the whole key from standard input or a file.
+API key by its ID, hint or name, or read the whole key from standard input or a file.
 
 If several gates have the route and their results differ, all results are
 printed; --gate selects one gate.
@@ -25,11 +25,11 @@ The exit status is 4 if any of these gates would refuse the request.`,
   $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
 	},
 	flags: func(flags *pflag.FlagSet) {
-		flags.String("token-id", "", "ID of the key")
+		flags.String("token-id", "", "The key: its ID, hint or name")
 		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
 		flags.String("gate", "", "Name of the gate (default: all gates with the route)")
 		flags.String("ip", "", "Client address of the request (default: not checked)")
-		flags.StringP("output", "o", outputTable, "table or json")
+		outputFlag(flags, "table or json", outputTable, outputJSON)
 	},
 	run: (*invocation).explainRequest,
 }
@@ -39,19 +39,13 @@ func (i *invocation) explainRequest() error {
 		return usageErrorf(
 			"explain takes a method and a path, for example: explain GET /api/unikernels --token-id <id>")
 	}
-	form, err := i.output()
-	if err != nil {
-		return err
-	}
-	if form == outputID {
-		return usageErrorf("--output: write table or json")
-	}
-	question := client.Question{Method: i.args[0], Path: i.args[1], TokenID: i.flags.String("token-id"),
-		IP: i.flags.String("ip"), Gate: i.flags.String("gate")}
+	question := client.Question{Method: i.args[0], Path: i.args[1], IP: i.flags.String("ip"),
+		Gate: i.flags.String("gate")}
 	file := i.flags.String("token-file")
-	if (question.TokenID == "") == (file == "") {
+	if (i.flags.String("token-id") == "") == (file == "") {
 		return usageErrorf("select an API key with either --token-id or --token-file")
 	}
+	var err error
 	if file != "" {
 		if question.Token, err = i.secretFrom(file); err != nil {
 			return err
@@ -61,16 +55,15 @@ func (i *invocation) explainRequest() error {
 	if err != nil {
 		return err
 	}
+	if question.TokenID, err = i.keyFlag(api, "token-id"); err != nil {
+		return err
+	}
 	e, err := api.Explain(i.ctx, question)
 	if err != nil {
 		return api.explain(err)
 	}
-	if form == outputJSON {
-		text, err := marshal(e)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintln(i.out, printableJSON(text)); err != nil {
+	if i.output() == outputJSON {
+		if _, err := fmt.Fprintln(i.out, printableJSON(marshal(e))); err != nil {
 			return err
 		}
 	} else if err := i.printExplanation(e); err != nil {
@@ -102,21 +95,20 @@ func (i *invocation) printExplanation(e client.Explanation) error {
 }
 
 func (i *invocation) printOutcome(e client.GateExplanation, at string) error {
-	verdict := "allowed"
+	verdict, as := "allowed", green
 	if !e.Allowed {
-		verdict = fmt.Sprintf("refused with %d %s", e.Status, e.Code)
+		verdict, as = fmt.Sprintf("refused with %d %s", e.Status, e.Code), red
 	}
-	if _, err := fmt.Fprint(i.out, at); err != nil {
+	if _, err := fmt.Fprintln(i.out, at+i.screen.paint(printable(verdict), as)); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(i.out, printable(verdict)); err != nil {
-		return err
-	}
-	t := newTable(i.out, []column{{name: "CHECK"}, {name: ""}, {name: ""}})
+	t := newTable(i.out, i.screen, []column{{name: "CHECK"}, {name: "RESULT", style: statusStyle},
+		{name: "DETAIL", rank: 1, least: 20, wrap: true}})
+	t.whole = true
 	for _, check := range e.Checks {
 		outcome := "ok"
 		if !check.Pass {
-			outcome = "NO"
+			outcome = "refused"
 		}
 		if err := t.row([]string{check.Name, outcome, check.Detail}); err != nil {
 			return err

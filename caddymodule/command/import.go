@@ -33,7 +33,7 @@ are skipped too.`,
 		flags.String("account", "", "Account that the keys act for (default default)")
 		flags.StringArray("scope", nil, "Scope of the keys (repeatable; default: everything they can do in Mollymawk)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
-		outputFlag(flags, "table, json, or id (IDs of the imported keys)")
+		outputFlag(flags, "table, json, or id (IDs of the imported keys)", outputTable, outputJSON, outputID)
 	},
 	run: (*invocation).importTokens,
 }
@@ -45,11 +45,9 @@ func (i *invocation) importTokens() error {
 	if len(i.args) != 1 {
 		return usageErrorf("pass the file with the user record, or - for standard input")
 	}
-	form, err := i.output()
-	if err != nil {
-		return err
-	}
+	form := i.output()
 	request := client.ImportRequest{Account: i.flags.String("account"), Preset: i.flags.String("preset")}
+	var err error
 	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
 		return err
 	}
@@ -130,11 +128,7 @@ func (i *invocation) userTokens(name string) ([]jsontext.Value, error) {
 func (i *invocation) printImported(form string, imported client.Imported) error {
 	switch form {
 	case outputJSON:
-		text, err := marshal(imported)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(i.out, printableJSON(text))
+		_, err := fmt.Fprintln(i.out, printableJSON(marshal(imported)))
 		return err
 	default:
 		for _, id := range imported.IDs {

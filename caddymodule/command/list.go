@@ -20,31 +20,41 @@ With --status expiring, the exit status is 4 if any keys are listed, so that
 scripts can check for it.`,
 		Example: `  $ caddy api-token list --account alice --sort -last_used_at
   $ caddy api-token list --status expiring --output id
-  $ caddy api-token list --never-used --output json | jq -r '.[].name'`,
+  $ caddy api-token list --never-used --output json | jq -r '.[].name'
+  $ caddy api-token list --output csv --columns name,owner,expires >keys.csv`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.Int("limit", 0, "Maximum number of keys, 1 to "+strconv.Itoa(client.MaxPage)+" (default all)")
 		flags.String("cursor", "", "Cursor for the next page, printed by list with --limit")
 		flags.String("sort", "",
 			"created_at, expires_at, name, last_used_at or usage_count; prefix - for descending (default -created_at)")
-		flags.String("q", "", "Part of the name, or the beginning of the ID")
-		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled or revoked")
+		choose(flags, "sort", "created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at",
+			"-last_used_at", "usage_count", "-usage_count")
+		flags.String("q", "", "Part of the name, the owner or another text, or the beginning of the ID")
+		flags.String("kind", "", "api or admin")
+		choose(flags, "kind", "api", "admin")
+		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled, revoked or damaged")
+		choose(flags, "status", "active", client.StatusExpiring, "expired", "not_yet_valid", "disabled", "revoked",
+			"damaged")
 		flags.String("account", "", "Account that the keys act for")
+		flags.String("owner", "", "Owner of the keys")
+		flags.String("tag", "", "Tag that the keys have")
 		flags.String("scope", "", "Scope that the keys include")
 		flags.Bool("never-used", false, "Only keys that were never used; =false: only used keys")
 		flags.String("unused-since", "",
 			"Only keys neither used nor created since this time, such as 2030-01-01T00:00:00Z")
+		flags.String("expires-before", "", "Only keys that expire before this time, such as 2030-01-01T00:00:00Z")
 		flags.Bool("count", false, "Also print the total number")
-		outputFlag(flags, "table, json (one array) or id (one per line)")
+		listFlags(flags, keyFields)
 	},
 	run: (*invocation).list,
 }
 
 func (i *invocation) list() error {
 	if len(i.args) > 0 {
-		return usageErrorf("list takes only flags; use show for a single key")
+		return usageErrorf("list takes only flags; find keys by name with --q, or use show for a single key")
 	}
-	form, err := i.output()
+	out, err := newResults(i, keyFields)
 	if err != nil {
 		return err
 	}
@@ -56,30 +66,35 @@ func (i *invocation) list() error {
 	if err != nil {
 		return err
 	}
-	out, listed := i.tokenWriter(form), 0
+	listed, total, next := 0, (*int)(nil), ""
 	for page, err := range api.Pages(i.ctx, query) {
 		if err != nil {
 			return api.explain(err)
 		}
 		if page.Total != nil {
-			i.message("%d in total", *page.Total)
+			total = page.Total
 		}
 		for _, token := range page.Tokens {
-			if err := out.write(token.JSON(), i.tokenRow(token)); err != nil {
+			if err := out.write(token); err != nil {
 				return err
 			}
 			listed++
 		}
-		if i.onePage(page.NextCursor) {
+		if i.flags.Changed("limit") {
+			next = page.NextCursor
 			break
 		}
 	}
 	if err := out.end(); err != nil {
 		return err
 	}
-	if listed == 0 && form == outputTable {
+	if listed == 0 && i.output() == outputTable {
 		i.message("no API keys")
 	}
+	if total != nil {
+		i.message("%s in total", count(uint64(*total)))
+	}
+	i.moreEntries(next)
 	if query.Status == client.StatusExpiring && listed > 0 {
 		return exitError(exitRefused)
 	}
@@ -93,7 +108,10 @@ func (i *invocation) listQuery() (client.ListQuery, error) {
 		Sort:    i.flags.String("sort"),
 		Q:       i.flags.String("q"),
 		Status:  i.flags.String("status"),
+		Kind:    i.flags.String("kind"),
 		Account: i.flags.String("account"),
+		Owner:   i.flags.String("owner"),
+		Tag:     i.flags.String("tag"),
 		Scope:   i.flags.String("scope"),
 		Count:   i.flags.Bool("count"),
 	}
@@ -102,6 +120,9 @@ func (i *invocation) listQuery() (client.ListQuery, error) {
 		return query, err
 	}
 	if query.UnusedSince, err = i.timeFlag("unused-since"); err != nil {
+		return query, err
+	}
+	if query.ExpiresBefore, err = i.timeFlag("expires-before"); err != nil {
 		return query, err
 	}
 	if i.flags.Changed("never-used") {
@@ -123,14 +144,36 @@ func (i *invocation) limitFlag() (int, error) {
 	return limit, nil
 }
 
-// onePage reports whether the user requested only one page. If so, it prints how to request
-// the next page.
-func (i *invocation) onePage(next string) bool {
-	if !i.flags.Changed("limit") {
-		return false
+// moreEntries prints how to request the next page, if there is one.
+func (i *invocation) moreEntries(cursor string) {
+	if cursor != "" {
+		i.message("There are more entries: add --cursor %s", cursor)
 	}
-	if next != "" {
-		i.message("More entries: --cursor %s", next)
+}
+
+// keyFields are the fields of an API key in lists.
+var keyFields = []field[client.Token]{
+	{column: column{name: "ID"}, value: func(t client.Token) any { return t.ID }},
+	{column: column{name: "NAME", rank: 9, least: 12}, value: func(t client.Token) any { return t.Name }},
+	{column: column{name: "ACCOUNT", rank: 2, least: 7}, value: account},
+	{column: column{name: "STATUS", style: statusStyle}, value: func(t client.Token) any { return t.Status }},
+	{column: column{name: "SCOPES", rank: 1, least: 10, list: true}, value: func(t client.Token) any { return t.Scopes }},
+	{column: column{name: "EXPIRES", rank: 4}, value: func(t client.Token) any { return until(t.ExpiresAt) }},
+	{column: column{name: "LAST USED", rank: 5}, value: func(t client.Token) any { return since(t.LastUsedAt) }},
+	{column: column{name: "USES", rank: 3, right: true}, value: func(t client.Token) any { return t.UsageCount }},
+	{column: column{name: "REFUSED", right: true}, wide: true, value: func(t client.Token) any { return t.DeniedCount }},
+	{column: column{name: "LAST IP"}, wide: true, value: func(t client.Token) any { return t.LastUsedIP }},
+	{column: column{name: "OWNER"}, wide: true, value: func(t client.Token) any { return t.Metadata["owner"] }},
+	{column: column{name: "TAGS"}, wide: true, value: func(t client.Token) any { return t.Metadata["tags"] }},
+	{column: column{name: "ALLOWED IPS"}, wide: true, value: func(t client.Token) any { return t.AllowedIPs }},
+	{column: column{name: "CREATED"}, wide: true, value: func(t client.Token) any { return since(t.CreatedAt) }},
+	{column: column{name: "CREATED BY"}, wide: true, value: func(t client.Token) any { return t.CreatedBy }},
+}
+
+// account returns the account that a key acts for. Admin keys don't have one.
+func account(t client.Token) any {
+	if t.Kind == "admin" {
+		return "(admin)"
 	}
-	return true
+	return t.Account
 }

@@ -18,7 +18,7 @@ shell histories.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("token-file", "-", tokenFileUsage)
-		outputFlag(flags, "table, json or id")
+		keyOutputFlag(flags)
 	},
 	run: (*invocation).lookup,
 }
@@ -26,10 +26,6 @@ shell histories.`,
 func (i *invocation) lookup() error {
 	if len(i.args) > 0 {
 		return usageErrorf("lookup takes only flags; it reads the key from standard input or --token-file")
-	}
-	form, err := i.output()
-	if err != nil {
-		return err
 	}
 	secret, err := i.secretFrom(i.flags.String("token-file"))
 	if err != nil {
@@ -43,5 +39,5 @@ func (i *invocation) lookup() error {
 	if err != nil {
 		return api.explain(err)
 	}
-	return i.showToken(form, token)
+	return i.showToken(token)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 var rotateVerb = verb{
 	command: cobra.Command{
-		Use:   "rotate <id>",
+		Use:   "rotate <key>",
 		Short: "Creates a new secret for an API key and prints it once",
 		Long: `
 Creates a new secret for an API key; its ID stays the same. The old secret
@@ -29,28 +30,24 @@ As with create, only the key goes to standard output.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("grace", "24h",
-			"How long the old secret keeps working: 12h, 7d, a number of seconds; 0s stops it immediately")
+			"How long the old secret keeps working: 30m (minutes), 12h, 7d, a number of seconds; 0s stops it immediately")
 		flags.String("expires-in", "",
 			"Lifetime of the new secret: 12h, 90d, 6mo, 2y, a number of seconds, or never (default: unchanged)")
 		flags.String("expires-at", "",
 			"When the new secret expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
 		flags.Bool("yes", false, "Don't ask for confirmation with --grace 0s")
-		outputFlag(flags, "table: only the key; json: the object that contains the key")
+		secretOutputFlag(flags)
 	},
 	run: (*invocation).rotate,
 }
 
 func (i *invocation) rotate() error {
-	id, err := i.oneID("rotate")
-	if err != nil {
+	if err := i.checkOneKey("rotate"); err != nil {
 		return err
 	}
-	form, err := i.secretOutput()
-	if err != nil {
-		return err
-	}
-	request := client.RotateRequest{Grace: client.Lifetime(i.flags.String("grace")),
+	request := client.RotateRequest{Grace: grace(i.flags.String("grace")),
 		ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
+	var err error
 	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {
 		return err
 	}
@@ -58,13 +55,17 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		return err
 	}
+	keys, err := i.keys(api)
+	if err != nil {
+		return err
+	}
 	if strings.Trim(string(request.Grace), "0") == "" || request.Grace == "0s" {
-		if err := i.confirm(api, []string{id},
-			"Rotate this key without a grace period? Its current secret stops working immediately."); err != nil {
+		if err := i.confirm(keys, "Rotate %s without a grace period? The current secret stops working immediately.",
+			""); err != nil {
 			return err
 		}
 	}
-	rotated, err := api.Rotate(i.ctx, id, request)
+	rotated, err := api.Rotate(i.ctx, keys[0].ID, request)
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
@@ -72,7 +73,7 @@ func (i *invocation) rotate() error {
 		}
 		return err
 	}
-	return i.printSecret(form, rotated, "rotated", func() {
+	return i.printSecret(rotated, "rotated", func() {
 		until := "has stopped working"
 		if end := rotated.PreviousValidUntil; !end.IsZero() {
 			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), relative(end, i.now()))
@@ -82,10 +83,20 @@ func (i *invocation) rotate() error {
 	})
 }
 
+// grace returns a grace period. Unlike a lifetime, it can be in minutes: nobody means months.
+func grace(text string) client.Lifetime {
+	if minutes, ok := strings.CutSuffix(text, "m"); ok {
+		if n, err := strconv.ParseUint(minutes, 10, 32); err == nil {
+			return client.Lifetime(strconv.FormatUint(n*60, 10))
+		}
+	}
+	return client.Lifetime(text)
+}
+
 // printSecret writes a new secret to standard output, then calls report.
-func (i *invocation) printSecret(form string, created client.Created, done string, report func()) error {
+func (i *invocation) printSecret(created client.Created, done string, report func()) error {
 	text := created.Secret.Reveal()
-	if form == outputJSON {
+	if i.output() == outputJSON {
 		text = printableJSON(created.JSON())
 	}
 	if _, err := io.WriteString(i.out, text+"\n"); err != nil {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -40,18 +41,33 @@ because they look like any other UUID.`,
 		flags.Bool("offline", false, "Don't look up keys on the server")
 		flags.StringArray("prefix", []string{token.DefaultPrefix},
 			"Two-letter prefix of keys, as in the option prefix (repeatable)")
-		outputFlag(flags, "table, json (one array) or id")
+		listFlags(flags, findingFields)
 	},
 	run: (*invocation).scan,
 }
 
 // finding is a token that scan has found.
 type finding struct {
-	Path   string `json:"path"`
-	Line   int    `json:"line"`
-	Hint   string `json:"token_hint"`
-	ID     string `json:"id"`
+	Path string `json:"path"`
+	Line int    `json:"line"`
+	Hint string `json:"token_hint"`
+	ID   string `json:"id"`
+	// Name is empty if the server doesn't know the key.
+	Name   string `json:"name"`
 	Status string `json:"status"`
+}
+
+// JSON implements [object].
+func (f finding) JSON() json.RawMessage { return marshal(f) }
+
+var findingFields = []field[finding]{
+	{column: column{name: "WHERE"}, value: func(f finding) any {
+		return f.Path + ":" + strconv.Itoa(f.Line)
+	}},
+	{column: column{name: "HINT", rank: 1}, value: func(f finding) any { return f.Hint }},
+	{column: column{name: "ID"}, value: func(f finding) any { return f.ID }},
+	{column: column{name: "STATUS", style: statusStyle}, value: func(f finding) any { return f.Status }},
+	{column: column{name: "NAME", rank: 3, least: 12}, value: func(f finding) any { return f.Name }},
 }
 
 // Statuses that a finding can have in addition to token statuses.
@@ -64,11 +80,11 @@ func (i *invocation) scan() error {
 	if len(i.args) == 0 {
 		return usageErrorf("pass the paths to search: files, directories, or - for standard input")
 	}
-	form, err := i.output()
+	out, err := newResults(i, findingFields)
 	if err != nil {
 		return err
 	}
-	s := &scanner{invocation: i, out: i.findingWriter(form)}
+	s := &scanner{invocation: i, out: out}
 	if s.prefixes, err = i.flags.GetStringArray("prefix"); err != nil {
 		return err
 	}
@@ -93,21 +109,10 @@ func (i *invocation) scan() error {
 		return usageErrorf("%d of the paths don't exist; no API key was found elsewhere", s.missing)
 	case s.unread > 0:
 		return errors.New("not everything was read; no API key was found in the rest")
-	case form == outputTable:
+	case i.output() == outputTable:
 		i.message("no API keys found")
 	}
 	return nil
-}
-
-func (i *invocation) findingWriter(form string) rowWriter {
-	switch form {
-	case outputJSON:
-		return &jsonWriter{out: i.out}
-	case outputID:
-		return idWriter{out: i.out, column: 2}
-	}
-	return tableWriter{
-		newTable(i.out, []column{{name: "WHERE", least: 20}, {name: "TOKEN"}, {name: "ID"}, {name: "STATUS"}})}
 }
 
 // scanner searches files for tokens, one file at a time.
@@ -118,7 +123,7 @@ type scanner struct {
 	// lookupErr holds the error.
 	api       *endpointClient
 	lookupErr error
-	out       rowWriter
+	out       results[finding]
 	found     int
 	// unread is the number of files that were not read in full. missing is the number of paths
 	// that don't exist.
@@ -143,7 +148,7 @@ func (s *scanner) report(name string, line int, secret string) error {
 		refused, _ := errors.AsType[*client.Error](err)
 		switch {
 		case err == nil:
-			f.Status, f.ID = token.Status, token.ID
+			f.Status, f.ID, f.Name = token.Status, token.ID, token.Name
 		case refused != nil && refused.Code == "not_found":
 			f.Status = statusUnknown
 		default:
@@ -152,9 +157,5 @@ func (s *scanner) report(name string, line int, secret string) error {
 			s.lookupErr, s.api = s.api.explain(err), nil
 		}
 	}
-	text, err := marshal(f)
-	if err != nil {
-		return err
-	}
-	return s.out.write(text, []string{name + ":" + strconv.Itoa(line), f.Hint, f.ID, f.Status})
+	return s.out.write(f)
 }

@@ -1,12 +1,11 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,37 +16,36 @@ import (
 
 var showVerb = verb{
 	command: cobra.Command{
-		Use:   "show <id>",
+		Use:   "show <key>",
 		Short: "Shows the details of an API key",
 		Long: `
-Shows an API key's settings, status and last use. The secret isn't stored, so it
-can't be shown.`,
+Shows an API key's settings, status and last use. Pass the key's ID, its hint such
+as mmk_4fQ9Zt2LkVb7_…, or its exact name. The secret isn't stored, so it can't be
+shown.`,
+		Example: `  $ caddy api-token show 4fQ9Zt2LkVb7
+  $ caddy api-token show "release bot" -o id`,
 	},
-	flags: func(flags *pflag.FlagSet) { outputFlag(flags, "table, json or id") },
+	flags: keyOutputFlag,
 	run:   (*invocation).show,
 }
 
 func (i *invocation) show() error {
-	id, err := i.oneID("show")
-	if err != nil {
-		return err
-	}
-	form, err := i.output()
-	if err != nil {
+	if err := i.checkOneKey("show"); err != nil {
 		return err
 	}
 	api, err := i.client()
 	if err != nil {
 		return err
 	}
-	token, err := api.Get(i.ctx, id)
+	token, err := i.oneKey(api)
 	if err != nil {
-		return api.explain(err)
-	}
-	if err := i.showToken(form, token); err != nil || form != outputTable || !token.PreviousValidUntil.After(i.now()) {
 		return err
 	}
-	old, err := api.PreviousUse(i.ctx, id)
+	if err := i.showToken(token); err != nil || i.output() != outputTable ||
+		!token.PreviousValidUntil.After(i.now()) {
+		return err
+	}
+	old, err := api.PreviousUse(i.ctx, token.ID)
 	if err != nil {
 		return api.explain(err)
 	}
@@ -60,9 +58,14 @@ func (i *invocation) show() error {
 	return nil
 }
 
-// showToken prints a single token.
-func (i *invocation) showToken(form string, token client.Token) (err error) {
-	switch form {
+// keyOutputFlag declares --output for commands that print a single key.
+func keyOutputFlag(flags *pflag.FlagSet) {
+	outputFlag(flags, "table, json or id", outputTable, outputJSON, outputID)
+}
+
+// showToken prints a single key.
+func (i *invocation) showToken(token client.Token) (err error) {
+	switch i.output() {
 	case outputJSON:
 		_, err = fmt.Fprintln(i.out, printableJSON(token.JSON()))
 	case outputID:
@@ -75,10 +78,11 @@ func (i *invocation) showToken(form string, token client.Token) (err error) {
 
 // showAll prints a token, one field per line.
 func (i *invocation) showAll(t client.Token) error {
-	out := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
-	line := func(name, value string) {
-		_, _ = fmt.Fprintf(out, "%s\t%s\n", name, orDash(value)) // Flush returns any error
-	}
+	out := newTable(i.out, i.screen, []column{{style: func(string) style { return bold }},
+		{rank: 1, least: 20, wrap: true, style: statusStyle}})
+	out.whole = true
+	var failed []error
+	line := func(name, value string) { failed = append(failed, out.row([]string{name, value})) }
 	moment := func(name string, at time.Time, none string) {
 		if at.IsZero() {
 			line(name, none)
@@ -88,7 +92,7 @@ func (i *invocation) showAll(t client.Token) error {
 	}
 	line("id", t.ID)
 	line("name", t.Name)
-	line("token", t.TokenHint)
+	line("hint", t.TokenHint)
 	line("kind", t.Kind)
 	line("format", t.Format)
 	line("status", t.Status)
@@ -115,11 +119,11 @@ func (i *invocation) showAll(t client.Token) error {
 	if !t.PreviousValidUntil.IsZero() {
 		moment("old secret until", t.PreviousValidUntil, "")
 	}
-	line("uses", strconv.FormatUint(t.UsageCount, 10))
-	line("denied", strconv.FormatUint(t.DeniedCount, 10))
+	line("uses", count(t.UsageCount))
+	line("refused", count(t.DeniedCount))
 	moment("last used", t.LastUsedAt, never)
 	line("last used from", t.LastUsedIP)
 	line("last used by", t.LastUsedUserAgent)
 	line("last used for", t.LastUsedRoute)
-	return out.Flush()
+	return errors.Join(append(failed, out.end())...)
 }

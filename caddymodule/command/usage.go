@@ -1,8 +1,7 @@
 package command
 
 import (
-	"strconv"
-	"time"
+	"encoding/json"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,11 +11,11 @@ import (
 
 var usageVerb = verb{
 	command: cobra.Command{
-		Use:   "usage <id>...",
+		Use:   "usage <key>...",
 		Short: "Shows the usage of API keys",
 		Long: `
 Shows how often API keys were used and refused, and the time, client address, user
-agent and route of their last use.
+agent and route of their last use. Pass their IDs, hints or names.
 
 With --step, --from or --to, it shows the history of one key instead: the number
 of requests by scope and outcome, per hour (kept for 7 days) or per day (kept for
@@ -28,7 +27,8 @@ history_retention, by default 400 days), in UTC.`,
 		flags.String("step", "", "Show the history per hour or day (default day with --from or --to)")
 		flags.String("from", "", "Start of the history, such as 2026-11-01T00:00:00Z (default: all)")
 		flags.String("to", "", "End of the history (default now)")
-		outputFlag(flags, "table, json (one array) or id")
+		choose(flags, "step", "hour", "day")
+		listFlags(flags, usageFields)
 	},
 	run: (*invocation).usage,
 }
@@ -37,11 +37,10 @@ func (i *invocation) usage() error {
 	if i.flags.Changed("step") || i.flags.Changed("from") || i.flags.Changed("to") {
 		return i.usageHistory()
 	}
-	ids, err := i.ids()
-	if err != nil {
+	if err := i.checkNames(i.args...); err != nil {
 		return err
 	}
-	form, err := i.output()
+	out, err := newResults(i, usageFields)
 	if err != nil {
 		return err
 	}
@@ -49,33 +48,15 @@ func (i *invocation) usage() error {
 	if err != nil {
 		return err
 	}
-	var out rowWriter
-	switch form {
-	case outputJSON:
-		out = &jsonWriter{out: i.out}
-	case outputID:
-		out = idWriter{out: i.out}
-	default:
-		out = tableWriter{newTable(i.out, []column{
-			{name: "ID"}, {name: "USES", right: true}, {name: "DENIED", right: true}, {name: "LAST USED"},
-			{name: "FROM", least: 8}, {name: "BY", least: 8}, {name: "FOR", least: 8},
-		})}
+	keys, err := i.keys(api)
+	if err != nil {
+		return err
 	}
-	err = i.each(ids, func(id string) error {
-		t, err := api.Get(i.ctx, id)
-		if err != nil {
-			return api.explain(err)
+	err = i.each(keys, func(k key) error {
+		if k.err != nil {
+			return k.err
 		}
-		text, err := marshal(usageObject{t.ID, t.Name, t.UsageCount, t.DeniedCount, shownTime(t.LastUsedAt),
-			t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute})
-		if err != nil {
-			return err
-		}
-		return out.write(text, []string{
-			t.ID, strconv.FormatUint(t.UsageCount, 10), strconv.FormatUint(t.DeniedCount, 10),
-			ago(t.LastUsedAt, i.now()),
-			t.LastUsedIP, t.LastUsedUserAgent, t.LastUsedRoute,
-		})
+		return out.write(keyUsage{k.Token})
 	})
 	if endErr := out.end(); err == nil {
 		err = endErr
@@ -83,13 +64,48 @@ func (i *invocation) usage() error {
 	return err
 }
 
-// usageHistory prints a token's usage over time.
+// keyUsage is a key's usage.
+type keyUsage struct{ client.Token }
+
+// JSON implements [object].
+func (u keyUsage) JSON() json.RawMessage {
+	var lastUsed *string
+	if text := rfc3339(u.LastUsedAt); text != "" {
+		lastUsed = &text
+	}
+	return marshal(struct {
+		ID            string  `json:"id"`
+		Name          string  `json:"name"`
+		Uses          uint64  `json:"usage_count"`
+		Denied        uint64  `json:"denied_count"`
+		LastUsed      *string `json:"last_used_at"`
+		LastIP        string  `json:"last_used_ip"`
+		LastUserAgent string  `json:"last_used_user_agent"`
+		LastRoute     string  `json:"last_used_route"`
+	}{u.ID, u.Name, u.UsageCount, u.DeniedCount, lastUsed, u.LastUsedIP, u.LastUsedUserAgent, u.LastUsedRoute})
+}
+
+var usageFields = []field[keyUsage]{
+	{column: column{name: "ID"}, value: func(u keyUsage) any { return u.ID }},
+	{column: column{name: "NAME", rank: 5, least: 8}, value: func(u keyUsage) any { return u.Name }},
+	{column: column{name: "USES", right: true}, value: func(u keyUsage) any { return u.UsageCount }},
+	{column: column{name: "REFUSED", right: true}, value: func(u keyUsage) any { return u.DeniedCount }},
+	{column: column{name: "LAST USED"}, value: func(u keyUsage) any { return since(u.LastUsedAt) }},
+	{column: column{name: "LAST IP", rank: 3}, value: func(u keyUsage) any { return u.LastUsedIP }},
+	{column: column{name: "LAST USER AGENT", rank: 1, least: 8},
+		value: func(u keyUsage) any { return u.LastUsedUserAgent }},
+	{column: column{name: "LAST ROUTE", rank: 2, least: 10}, value: func(u keyUsage) any { return u.LastUsedRoute }},
+}
+
+// usageHistory prints a key's usage over time.
 func (i *invocation) usageHistory() error {
-	id, err := i.oneID("usage with --step, --from or --to")
-	if err != nil {
+	if err := i.checkOneKey("usage with --step, --from or --to"); err != nil {
 		return err
 	}
-	out, err := i.listWriter(usageColumns)
+	if i.output() == outputID || i.flags.Changed("columns") {
+		return usageErrorf("--output id and --columns don't work with --step, --from or --to")
+	}
+	out, err := newResults(i, historyFields)
 	if err != nil {
 		return err
 	}
@@ -104,44 +120,39 @@ func (i *invocation) usageHistory() error {
 	if err != nil {
 		return err
 	}
-	points, err := api.Usage(i.ctx, id, query)
+	found, err := i.oneKey(api)
+	if err != nil {
+		return err
+	}
+	points, err := api.Usage(i.ctx, found.ID, query)
 	if err != nil {
 		return api.explain(err)
 	}
 	for _, p := range points {
-		row := []string{p.Time.UTC().Format("2006-01-02 15:04"), p.Scope, p.Outcome, strconv.FormatUint(p.Count, 10)}
-		if err := out.write(p.JSON(), row); err != nil {
+		if err := out.write(p); err != nil {
 			return err
 		}
 	}
 	if err := out.end(); err != nil {
 		return err
 	}
-	if len(points) == 0 {
+	if len(points) == 0 && i.output() == outputTable {
 		i.message("no requests")
 	}
 	return nil
 }
 
-var usageColumns = []column{{name: "TIME (UTC)"}, {name: "SCOPE", least: 8}, {name: "OUTCOME", least: 8},
-	{name: "REQUESTS", right: true}}
-
-// usageObject contains a token's usage fields under their API names.
-type usageObject struct {
-	ID            string  `json:"id"`
-	Name          string  `json:"name"`
-	Uses          uint64  `json:"usage_count"`
-	Denied        uint64  `json:"denied_count"`
-	LastUsed      *string `json:"last_used_at"`
-	LastIP        string  `json:"last_used_ip"`
-	LastUserAgent string  `json:"last_used_user_agent"`
-	LastRoute     string  `json:"last_used_route"`
+var historyFields = []field[client.UsagePoint]{
+	{column: column{name: "TIME (UTC)"}, value: func(p client.UsagePoint) any { return period(p.Time) }},
+	{column: column{name: "SCOPE", rank: 1, least: 12}, value: func(p client.UsagePoint) any { return p.Scope }},
+	{column: column{name: "OUTCOME", rank: 2, least: 12, style: outcomeStyle},
+		value: func(p client.UsagePoint) any { return p.Outcome }},
+	{column: column{name: "REQUESTS", right: true}, value: func(p client.UsagePoint) any { return p.Count }},
 }
 
-func shownTime(t time.Time) *string {
-	if t.IsZero() {
-		return nil
+func outcomeStyle(outcome string) style {
+	if outcome == "ok" {
+		return green
 	}
-	text := t.UTC().Format(time.RFC3339)
-	return &text
+	return red
 }

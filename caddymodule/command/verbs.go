@@ -19,13 +19,35 @@ type verb struct {
 	run   func(*invocation) error
 }
 
+// group is a group of verbs in the help text.
+type group struct {
+	title string
+	verbs []verb
+}
+
+var groups = []group{
+	{"Create and change keys:", []verb{createVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb,
+		deleteVerb, importVerb}},
+	{"Find and inspect keys:", []verb{listVerb, showVerb, lookupVerb, scanVerb, explainVerb}},
+	{"Usage and audit:", []verb{usageVerb, auditVerb}},
+	{"The key store:", []verb{backupVerb, checkVerb, restoreVerb, repairVerb, compactVerb, clockVerb}},
+	{"More:", []verb{completionVerb}},
+}
+
 // invocation is a single run of a verb.
 type invocation struct {
 	*console
 	ctx   context.Context // canceled when the run ends
 	flags caddycmd.Flags
 	args  []string
-	root  *cobra.Command // caddy itself
+	// command is the verb with its parents: "caddy api-token show".
+	command string
+	root    *cobra.Command // caddy itself
+}
+
+func newInvocation(c *console, cmd *cobra.Command, args []string) *invocation {
+	return &invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args,
+		command: cmd.CommandPath(), root: cmd.Root()}
 }
 
 // addVerbs turns cmd into the "api-token" command. It prints all errors in one place and uses
@@ -34,24 +56,39 @@ type invocation struct {
 func addVerbs(cmd *cobra.Command, c *console) {
 	cmd.SetOut(c.out)
 	cmd.SetErr(c.err)
+	cmd.SetUsageTemplate(usageTemplate)
+	cmd.SetHelpTemplate(helpTemplate)
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return c.exit(cmd, usageErrorf("%v", err))
+		return c.exit(cmd, unknownFlag(cmd.Flags(), err))
 	})
+	var names []string
+	for _, g := range groups {
+		cmd.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, v := range g.verbs {
+			sub := v.cobra(c)
+			sub.GroupID = g.title
+			cmd.AddCommand(sub)
+			names = append(names, sub.Name())
+		}
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return c.exit(cmd, usageErrorf("missing command"))
+			return cmd.Help()
 		}
-		return c.exit(cmd, usageErrorf("unknown command %q", args[0]))
+		return c.exit(cmd, usageErrorf("unknown command %q%s", args[0], didYouMean(args[0], names)))
 	}
-	for _, v := range []verb{
-		createVerb, listVerb, showVerb, lookupVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb,
-		deleteVerb,
-		usageVerb, auditVerb, explainVerb, importVerb, backupVerb, restoreVerb, checkVerb, repairVerb, compactVerb,
-		clockVerb, scanVerb, completionVerb,
-	} {
-		cmd.AddCommand(v.cobra(c))
+}
+
+// unknownFlag adds a suggestion to an error about an unknown flag.
+func unknownFlag(flags *pflag.FlagSet, err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !unknown {
+		return usageErrorf("%v", err)
 	}
+	var known []string
+	flags.VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
+	return usageErrorf("%v%s", err, didYouMean("--"+name, known))
 }
 
 func (v verb) cobra(c *console) *cobra.Command {
@@ -65,12 +102,14 @@ func (v verb) cobra(c *console) *cobra.Command {
 	cmd.Flags().StringP("config", "c", "",
 		"Configuration file with the admin endpoint's address (without --address)")
 	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter (with --config)")
-	complete(&cmd)
+	complete(&cmd, c)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := refuseSecrets(cmd.Flags(), args)
 		if err == nil {
-			err = v.run(&invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()},
-				args: args, root: cmd.Root()})
+			err = checkChoices(cmd.Flags())
+		}
+		if err == nil {
+			err = v.run(newInvocation(c, cmd, args))
 		}
 		return c.exit(cmd, err)
 	}

@@ -82,9 +82,9 @@ func TestCommandList(t *testing.T) {
 	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: now})
 	clock := &console{now: func() time.Time { return now.Add(3*time.Hour + time.Second) }}
 	got := runCommand(clock, "list", "--address", s.address())
-	want := "ID            NAME        ACCOUNT  STATUS  SCOPES       EXPIRES  LAST USED  USES\n" +
-		unused + "  never used  default  active  *,unikerne…  in 3 mo  never         0\n" +
-		used + "  used        default  active  unikernel:…  in 3 mo  3 h ago       1\n"
+	want := "ID            NAME        ACCOUNT  STATUS  SCOPES                              EXPIRES  LAST USED  USES\n" +
+		unused + "  never used  default  active  *,unikernel:*,volume:*,volume:list  in 3 mo  never         0\n" +
+		used + "  used        default  active  unikernel:list                      in 3 mo  3 h ago       1\n"
 	if got.out != want {
 		t.Errorf("got the table\n%s\nwant\n%s", got.out, want)
 	}
@@ -104,7 +104,7 @@ func TestCommandList(t *testing.T) {
 		}
 	}
 	got = s.run("list", "-o", "id", "--limit", "1", "--count")
-	if !strings.HasPrefix(got.err, "2 in total\nMore entries: --cursor ") || got.out != unused+"\n" {
+	if !strings.HasPrefix(got.err, "2 in total\nThere are more entries: add --cursor ") || got.out != unused+"\n" {
 		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
 	cursor := strings.TrimSpace(got.err[strings.LastIndex(got.err, " "):])
@@ -184,7 +184,7 @@ func TestCommandShow(t *testing.T) {
 	s := newCommandServer(t)
 	id, secret := s.create(t, "--name", "ci", "--metadata", "b=2", "--metadata", "a=1", "--allowed-ip", "10.0.0.0/8")
 	got := s.run("show", id)
-	for _, line := range []string{"id " + id, "name ci", "token mmk_" + id + "_…", "status active", "account default",
+	for _, line := range []string{"id " + id, "name ci", "hint mmk_" + id + "_…", "status active", "account default",
 		"scopes unikernel:list",
 		"allowed ips 10.0.0.0/8", "metadata a=1\nmetadata b=2", "created by caddy-admin", "not before -",
 		"last used never", "uses 0"} {
@@ -219,8 +219,8 @@ func TestCommandDelete(t *testing.T) {
 	}
 	// Unless the user answers yes on the terminal, nothing is deleted.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
-		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a (active") ||
-			!strings.Contains(got.err, "Delete 2 keys?") {
+		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a\n  active, never used\n") ||
+			!strings.Contains(got.err, "Delete 2 keys with their usage history?") {
 			t.Errorf("answer %q: got unexpected outcome %+v", answer, got)
 		}
 	}
@@ -231,12 +231,12 @@ func TestCommandDelete(t *testing.T) {
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
 		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
-	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, "Deleted "+a) {
+	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, `Deleted "a" (`+a+") and its usage history.") {
 		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	// delete continues with the remaining tokens after one that doesn't exist.
 	if got := s.run("delete", "--yes", b, a, c, c); got.code != exitNotFound ||
-		!strings.Contains(got.err, "Deleted "+c) || strings.Count(got.err, c) != 1 {
+		!strings.Contains(got.err, `Deleted "c" (`+c) || strings.Count(got.err, c) != 1 {
 		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	if got := s.run("list", "-o", "id"); got.out != "" {

@@ -1,0 +1,150 @@
+package command
+
+import (
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Annotations of flags. Their values are what the flag accepts.
+const (
+	oneOf     = "mollygate_one_of"
+	severalOf = "mollygate_several_of"
+)
+
+// choose makes a flag accept only these values and its default, and completes them.
+func choose(flags *pflag.FlagSet, name string, values ...string) {
+	_ = flags.SetAnnotation(name, oneOf, values) // can't fail: the flag exists
+}
+
+// chooseSeveral is like choose for a list that is separated by commas.
+func chooseSeveral(flags *pflag.FlagSet, name string, values ...string) {
+	_ = flags.SetAnnotation(name, severalOf, values) // can't fail: the flag exists
+}
+
+// listed returns the elements of a list that is separated by commas.
+func listed(list string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for element := range strings.SplitSeq(list, ",") {
+			if element = strings.ToLower(strings.TrimSpace(element)); element != "" && !yield(element) {
+				return
+			}
+		}
+	}
+}
+
+// checkChoices returns an error that names all flags with values that they don't accept.
+func checkChoices(flags *pflag.FlagSet) error {
+	var wrong []error
+	flags.Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if values := f.Annotations[oneOf]; values != nil && value != f.DefValue && !slices.Contains(values, value) {
+			wrong = append(wrong, usageErrorf("--%s: must be %s%s", f.Name, either(values), didYouMean(value, values)))
+		}
+		for element := range listed(value) {
+			if values := f.Annotations[severalOf]; values != nil && !slices.Contains(values, element) {
+				wrong = append(wrong, usageErrorf("--%s: there is no %q; choose from %s%s", f.Name, element,
+					strings.Join(values, ", "), didYouMean(element, values)))
+			}
+		}
+	})
+	return errors.Join(wrong...)
+}
+
+// suggest adds to an error about a flag what the user may have meant, and lists the other flags
+// whose values the configuration doesn't define.
+func (i *invocation) suggest(api *endpointClient, err error) error {
+	if _, ok := errors.AsType[usageError](err); !ok {
+		return err
+	}
+	catalog, failed := api.Catalog(i.ctx)
+	if failed != nil {
+		return err
+	}
+	text, others := err.Error(), []error(nil)
+	for _, defined := range []struct {
+		flag  string
+		names []string
+	}{{"preset", catalog.Presets()}, {"scope", catalog.Grants()}, {"account", catalog.Accounts}} {
+		for _, value := range i.values(defined.flag) {
+			switch {
+			case value == "", slices.Contains(defined.names, value):
+			case strings.HasPrefix(text, "--"+defined.flag+": "):
+				text += didYouMean(value, defined.names)
+			default:
+				others = append(others, usageErrorf("--%s: there is no %q; choose from %s%s", defined.flag, value,
+					strings.Join(defined.names, ", "), didYouMean(value, defined.names)))
+			}
+		}
+	}
+	return errors.Join(append([]error{usageError(text)}, others...)...)
+}
+
+// values returns the values that a flag was set to.
+func (i *invocation) values(name string) []string {
+	f := i.flags.Lookup(name)
+	if !f.Changed {
+		return nil
+	}
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{f.Value.String()}
+}
+
+// either returns "a, b or c".
+func either(values []string) string {
+	last := len(values) - 1
+	if last < 1 {
+		return strings.Join(values, "")
+	}
+	return strings.Join(values[:last], ", ") + " or " + values[last]
+}
+
+// didYouMean returns the end of an error about an unknown word: a suggestion, or "".
+func didYouMean(word string, known []string) string {
+	if near := nearest(word, known); near != "" {
+		return `; did you mean "` + near + `"?`
+	}
+	return ""
+}
+
+// nearest returns the known word that the user probably meant, or "".
+func nearest(word string, known []string) string {
+	const mostEdits = 2
+	best, edits := "", min(mostEdits, len(word)-1)+1
+	for _, k := range known {
+		d := distance(word, k)
+		if len(word) > 1 && strings.HasPrefix(k, word) {
+			d = 1 // an abbreviation
+		}
+		if d < edits {
+			best, edits = k, d
+		}
+	}
+	return best
+}
+
+// distance returns how many bytes must be inserted, deleted or replaced to turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,134 @@
+package command
+
+import (
+	"bufio"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// readLine reads a line from standard input.
+func (c *console) readLine() (string, error) {
+	if c.lines == nil {
+		c.lines = bufio.NewReader(c.in)
+	}
+	return c.lines.ReadString('\n')
+}
+
+// noSettings reports whether no flag says what the key is.
+func (i *invocation) noSettings() bool {
+	none := true
+	i.flags.Visit(func(f *pflag.Flag) {
+		none = none && slices.Contains([]string{"address", "config", "adapter", "output"}, f.Name)
+	})
+	return none
+}
+
+// askSettings asks for the most important settings of a new key and sets their flags.
+func (i *invocation) askSettings() error {
+	api, err := i.client()
+	if err != nil {
+		return err
+	}
+	catalog, err := api.Catalog(i.ctx)
+	if err != nil {
+		return api.explain(err)
+	}
+	i.message("A new API key. Press Enter to accept a [default], or Ctrl+C to stop.")
+	if err := i.askFlag("name", "What is the key for?", nil, ""); err != nil {
+		return err
+	}
+	if err := i.askFlag("expires-in", "Expires in (12h, 90d, 6mo, 2y or never)", nil, "90d"); err != nil {
+		return err
+	}
+	presets := catalog.Presets()
+	if len(presets) == 0 {
+		presets = catalog.Grants() // no presets: ask for a scope
+		err = i.askFlag("scope", "Scope", presets, "")
+	} else {
+		err = i.askFlag("preset", "Preset", presets, first(presets, "read"))
+	}
+	if err != nil || len(catalog.Accounts) < 2 {
+		return err
+	}
+	return i.askFlag("account", "Account", catalog.Accounts, first(catalog.Accounts, "default"))
+}
+
+// first returns the preferred value if it is known, or the first known value.
+func first(known []string, preferred string) string {
+	if slices.Contains(known, preferred) {
+		return preferred
+	}
+	return known[0]
+}
+
+// askFlag asks for a flag's value until the answer is valid. The end of the input means that
+// the user doesn't want to answer.
+func (i *invocation) askFlag(name, question string, known []string, byDefault string) error {
+	if len(known) > 0 {
+		question += " (" + strings.Join(known, ", ") + ")"
+	}
+	if byDefault != "" {
+		question += " [" + byDefault + "]"
+	}
+	for {
+		_, _ = fmt.Fprintf(i.err, "%s: ", printable(question))
+		line, err := i.readLine()
+		answer := strings.TrimSpace(line)
+		if err != nil && answer == "" {
+			i.message("\nNothing was changed.")
+			return exitError(exitRefused)
+		}
+		if answer == "" {
+			answer = byDefault
+		}
+		switch {
+		case answer == "":
+			i.message("This can't be empty.")
+			continue
+		case known != nil && !slices.Contains(known, answer):
+			i.message("There is no %q%s", answer, didYouMean(answer, known))
+			continue
+		}
+		if err := i.flags.Set(name, answer); err != nil {
+			return err
+		}
+		if name != "expires-in" {
+			return nil
+		}
+		err = i.lifetimeFlag(name)
+		if err == nil {
+			return nil
+		}
+		i.message("%s", strings.TrimPrefix(err.Error(), "--expires-in: "))
+	}
+}
+
+// sameCommand returns the command line with the flags that the answers have set.
+func (i *invocation) sameCommand() string {
+	command := i.command
+	for _, name := range []string{"name", "expires-in", "preset", "scope", "account"} {
+		if f := i.flags.Lookup(name); f.Changed {
+			command += " --" + name + " " + quoted(strings.Trim(f.Value.String(), "[]"))
+		}
+	}
+	for _, name := range []string{"address", "config", "adapter", "output"} {
+		if f := i.flags.Lookup(name); f.Changed {
+			command += " --" + name + " " + quoted(f.Value.String())
+		}
+	}
+	return command
+}
+
+// quoted quotes a word for a POSIX shell if necessary.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:,@", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
