@@ -138,6 +138,11 @@ type outcome struct {
 
 // runCommand runs "caddy api-token" the way Caddy does.
 func runCommand(c *console, args ...string) outcome {
+	return runRoot(c, append([]string{"api-token"}, args...)...)
+}
+
+// runRoot runs "caddy" with only the command "api-token".
+func runRoot(c *console, args ...string) outcome {
 	var out, errs bytes.Buffer
 	if c == nil {
 		c = new(console)
@@ -156,12 +161,15 @@ func runCommand(c *console, args ...string) outcome {
 	}
 	c.out, c.err = io.MultiWriter(c.out, &out), &errs
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
-	root.SetOut(&errs) // nothing should be written here
+	root.SetOut(&errs) // nothing should be written here, except completions
+	if args[0] == "__complete" {
+		root.SetOut(&out)
+	}
 	root.SetErr(&errs)
 	cmd := &cobra.Command{Use: "api-token <command>"}
 	addVerbs(cmd, c)
 	root.AddCommand(cmd)
-	root.SetArgs(append([]string{"api-token"}, args...))
+	root.SetArgs(args)
 	err := root.ExecuteContext(context.Background())
 	code := 0
 	if err != nil {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -64,13 +65,19 @@ func complete(cmd *cobra.Command, c *console) {
 		}
 		_ = cmd.RegisterFlagCompletionFunc(f.Name, completionFunc(c, suggest)) // can't fail: the flag exists
 	})
-	if strings.Contains(cmd.Use, keyArgument) {
+	switch {
+	case strings.Contains(cmd.Use, keyArgument):
 		cmd.ValidArgsFunction = completionFunc(c, suggestKeys)
+	case cmd.ValidArgs == nil && !fileArgument.MatchString(cmd.Use):
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
 }
 
 // keyArgument is how verbs write an argument that names an API key.
 const keyArgument = "<key>"
+
+// fileArgument matches arguments that the shell completes as file names.
+var fileArgument = regexp.MustCompile(`<(file|path|backup)`)
 
 // suggestions returns the values of flags that depend on the configuration or on the keys.
 var suggestions = map[string]func(i *invocation, prefix string) []string{
