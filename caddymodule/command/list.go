@@ -45,6 +45,7 @@ scripts can check for it.`,
 			"Only keys neither used nor created since this time, such as 2030-01-01T00:00:00Z")
 		flags.String("expires-before", "", "Only keys that expire before this time, such as 2030-01-01T00:00:00Z")
 		flags.Bool("count", false, "Also print the total number")
+		watchFlag(flags)
 		listFlags(flags, keyFields)
 	},
 	run: (*invocation).list,
@@ -65,6 +66,9 @@ func (i *invocation) list() error {
 	api, err := i.client()
 	if err != nil {
 		return err
+	}
+	if i.flags.Bool("watch") {
+		return i.watch(api, query)
 	}
 	listed, total, next := 0, (*int)(nil), ""
 	for page, err := range api.Pages(i.ctx, query) {
