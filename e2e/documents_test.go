@@ -83,6 +83,7 @@ func TestDocuments(t *testing.T) {
 		"README.md sh":               "TestReadme",
 		"docs/admin.md sh":           "TestAdminPage",
 		"docs/admin.md json":         "TestAdminPage",
+		"docs/admin.md yaml":         "TestScanHooks",
 		"docs/client.md sh":          "TestClientPage",
 		"docs/client.md yaml":        "TestPipelines",
 		"docs/contributor.md sh":     "TestContributorPage",

@@ -20,7 +20,7 @@ var scanVerb = verb{
 		Long: `
 Searches files, directories or standard input for API keys, which it recognizes by
 their format and checksum, and looks them up on the server. It prints each key's
-location, public part, ID and status, but never the secret. It finds keys in
+location, public part, ID, status, name and owner, but never the secret. It finds keys in
 UTF-16 text, but not in compressed or encrypted data.
 
 Paths in arguments are read even if they are links, pipes or devices. Below a
@@ -32,9 +32,13 @@ search them too. Write ./- for a file named -.
 The exit status is 4 if any key was found, so that commit hooks and scripts can
 check for it. Otherwise, it is 2 if a path doesn't exist, 1 if something was not
 read, and 0 if everything was read. Keys imported from Mollymawk can't be found,
-because they look like any other UUID.`,
+because they look like any other UUID.
+
+With --output sarif, it prints a SARIF log for code scanning, for example by GitHub.
+Run it in the root of the repository, so that the paths are relative to it.`,
 		Example: `  $ caddy api-token scan .
   $ git log -p | caddy api-token scan -
+  $ caddy api-token scan --offline --output sarif . >keys.sarif
   $ caddy api-token scan --offline --prefix mm --prefix xy /srv/backup`,
 	},
 	flags: func(flags *pflag.FlagSet) {
@@ -42,6 +46,7 @@ because they look like any other UUID.`,
 		flags.StringArray("prefix", []string{token.DefaultPrefix},
 			"Two-letter prefix of keys, as in the option prefix (repeatable)")
 		listFlags(flags, findingFields)
+		allowSARIF(flags)
 	},
 	run: (*invocation).scan,
 }
@@ -50,10 +55,15 @@ because they look like any other UUID.`,
 type finding struct {
 	Path string `json:"path"`
 	Line int    `json:"line"`
-	Hint string `json:"token_hint"`
+	// Column is the position in the line, in characters, starting at 1.
+	Column int    `json:"column"`
+	Hint   string `json:"token_hint"`
+	// Kind is api or admin.
+	Kind string `json:"kind"`
 	ID   string `json:"id"`
-	// Name is empty if the server doesn't know the key.
+	// Name and Owner are empty if the server doesn't know the key.
 	Name   string `json:"name"`
+	Owner  string `json:"owner"`
 	Status string `json:"status"`
 }
 
@@ -68,6 +78,9 @@ var findingFields = []field[finding]{
 	{column: column{name: "ID"}, value: func(f finding) any { return f.ID }},
 	{column: column{name: "STATUS", style: statusStyle}, value: func(f finding) any { return f.Status }},
 	{column: column{name: "NAME", rank: 3, least: 12}, value: func(f finding) any { return f.Name }},
+	{column: column{name: "OWNER", rank: 2, least: 8}, value: func(f finding) any { return f.Owner }},
+	{column: column{name: "COLUMN", right: true}, wide: true, value: func(f finding) any { return uint64(f.Column) }},
+	{column: column{name: "KIND"}, wide: true, value: func(f finding) any { return f.Kind }},
 }
 
 // Statuses that a finding can have in addition to token statuses.
@@ -80,7 +93,7 @@ func (i *invocation) scan() error {
 	if len(i.args) == 0 {
 		return usageErrorf("pass the paths to search: files, directories, or - for standard input")
 	}
-	out, err := newResults(i, findingFields)
+	out, err := i.findingResults()
 	if err != nil {
 		return err
 	}
@@ -97,8 +110,11 @@ func (i *invocation) scan() error {
 		}
 	}
 	err = errors.Join(s.scan(i.args), s.out.end())
-	if s.lookupErr != nil {
+	switch {
+	case s.lookupErr != nil:
 		i.message("API keys were not looked up: %v", s.lookupErr)
+	case s.found > 0 && i.flags.Bool("offline"):
+		i.message("API keys were not looked up, so their status, name and owner are unknown (--offline).")
 	}
 	switch {
 	case err != nil:
@@ -134,21 +150,21 @@ type scanner struct {
 	piece, chunk []byte
 }
 
-func (s *scanner) report(name string, line int, secret string) error {
+func (s *scanner) report(name string, line, column int, secret string) error {
 	s.found++
 	credential, err := s.prefixes.Parse(secret)
 	if err != nil {
 		return err // can't happen: Find has checked the token
 	}
 	id := credential.ID.String()
-	f := finding{Path: name, Line: line, ID: id, Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…",
-		Status: statusUnchecked}
+	f := finding{Path: name, Line: line, Column: column, ID: id, Kind: credential.Kind.String(),
+		Hint: secret[:strings.LastIndexByte(secret, '_')+1] + "…", Status: statusUnchecked}
 	if s.api != nil {
 		token, err := s.api.Lookup(s.ctx, secret)
 		refused, _ := errors.AsType[*client.Error](err)
 		switch {
 		case err == nil:
-			f.Status, f.ID, f.Name = token.Status, token.ID, token.Name
+			f.Status, f.ID, f.Name, f.Owner = token.Status, token.ID, token.Name, token.Metadata["owner"]
 		case refused != nil && refused.Code == "not_found":
 			f.Status = statusUnknown
 		default:

@@ -21,11 +21,12 @@ func (s *scanner) read(name string, from io.Reader) error {
 		s.chunk, s.piece = make([]byte, scanBuffer), make([]byte, 0, scanBuffer+overlap)
 	}
 	var narrow narrower
-	piece, line := s.piece[:0], 1
+	piece, line, column := s.piece[:0], 1, 1
 	for {
 		n, err := from.Read(s.chunk)
 		piece = narrow.append(piece, s.chunk[:n])
-		if err := s.search(name, line, string(piece)); err != nil {
+		text := string(piece)
+		if err := s.search(name, line, column, text); err != nil {
 			return err
 		}
 		if errors.Is(err, io.EOF) {
@@ -39,19 +40,35 @@ func (s *scanner) read(name string, from io.Reader) error {
 			return nil
 		}
 		done := max(0, len(piece)-overlap)
-		line += bytes.Count(piece[:done], []byte("\n"))
+		line, column = advance(line, column, text[:done])
 		piece = append(piece[:0], piece[done:]...)
 	}
 }
 
-// search reports the tokens in a piece of text. line is the line number at the start of the
-// piece. No token is found twice, because pieces overlap by less than a token's length.
-func (s *scanner) search(name string, line int, text string) error {
+// advance returns the position after text that starts at the given line and column. Columns
+// count characters, or bytes where the text isn't UTF-8.
+func advance(line, column int, text string) (int, int) {
+	if last := strings.LastIndexByte(text, '\n'); last >= 0 {
+		line += strings.Count(text, "\n")
+		column, text = 1, text[last+1:]
+	}
+	for i := range len(text) {
+		if text[i]&0xc0 != 0x80 { // not within a character, which may be split between two pieces
+			column++
+		}
+	}
+	return line, column
+}
+
+// search reports the tokens in a piece of text, which starts at the given line and column. No
+// token is found twice, because pieces overlap by less than a token's length.
+func (s *scanner) search(name string, line, column int, text string) error {
 	for at := s.prefixes.Find(text); at >= 0; at = s.prefixes.Find(text) {
-		line += strings.Count(text[:at], "\n")
-		if err := s.report(name, line, text[at:at+token.SecretTextLength]); err != nil {
+		line, column = advance(line, column, text[:at])
+		if err := s.report(name, line, column, text[at:at+token.SecretTextLength]); err != nil {
 			return err
 		}
+		column++
 		text = text[at+1:] // the next token may overlap this one
 	}
 	return nil
