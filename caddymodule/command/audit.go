@@ -28,8 +28,8 @@ Lists audit log entries, newest first. Use flags to filter them.`,
 		flags.String("actor", "", "Who made the change: an admin key's ID, a Caddy user or caddy-admin")
 		flags.String("action", "",
 			"create, edit, rotate, revoke, disable, enable, delete, import, compact, repair or 'accept clock'")
-		choose(flags, "action", "create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import", "compact",
-			"repair", "accept clock")
+		choose(flags, "action", "create", "edit", "rotate", "revoke", "disable", "enable", "delete", "import",
+			"compact", "repair", "accept clock")
 		listFlags(flags, auditFields)
 	},
 	run: (*invocation).audit,

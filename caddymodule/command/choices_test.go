@@ -5,7 +5,8 @@ import "testing"
 func TestNearest(t *testing.T) {
 	t.Parallel()
 	for word, want := range map[string]string{
-		"deplo": "deploy", "dpeloy": "deploy", "depl": "deploy", "fulll": "full", "raed": "read", "rea": "read", "x": "",
+		"deplo": "deploy", "dpeloy": "deploy", "depl": "deploy", "fulll": "full", "raed": "read", "rea": "read",
+		"x": "",
 		"": "", "something": "", "backup": "backup",
 	} {
 		if got := nearest(word, []string{"backup", "deploy", "full", "read"}); got != want {

@@ -174,8 +174,8 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 	return errSecretArgument
 }
 
-const errSecretArgument = usageError("an API key was passed as an argument, and arguments appear in process lists and " +
-	"shell histories; pass its ID instead, the 12 characters after its first _, and replace the key")
+const errSecretArgument = usageError("an API key was passed as an argument, and arguments appear in process lists " +
+	"and shell histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 
 // flagError replaces a field's API name with the corresponding flag's name.
 func flagError(err error) error {

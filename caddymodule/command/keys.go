@@ -49,8 +49,8 @@ func (i *invocation) checkNames(args ...string) error {
 			return errSecretArgument
 		}
 		if imported.MatchString(arg) {
-			return usageErrorf("a UUID may be the secret of an imported key, and arguments appear in process lists and " +
-				"shell histories; pass the key's ID instead, which has 12 characters; `lookup` finds it")
+			return usageErrorf("a UUID may be the secret of an imported key, and arguments appear in process lists " +
+				"and shell histories; pass the key's ID instead, which has 12 characters; `lookup` finds it")
 		}
 	}
 	return nil

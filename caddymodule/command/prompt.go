@@ -37,7 +37,7 @@ func (i *invocation) askSettings() error {
 		return api.explain(err)
 	}
 	i.message("A new API key. Press Enter to accept a [default], or Ctrl+C to stop.")
-	if err := i.askFlag("name", "What is the key for?", nil, ""); err != nil {
+	if err := i.askFlag("name", "Name (what the key is for)", nil, ""); err != nil {
 		return err
 	}
 	if err := i.askFlag("expires-in", "Expires in (12h, 90d, 6mo, 2y or never)", nil, "90d"); err != nil {
@@ -108,24 +108,21 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 
 // sameCommand returns the command line with the flags that the answers have set.
 func (i *invocation) sameCommand() string {
-	command := i.command
-	for _, name := range []string{"name", "expires-in", "preset", "scope", "account"} {
-		if f := i.flags.Lookup(name); f.Changed {
-			command += " --" + name + " " + quoted(strings.Trim(f.Value.String(), "[]"))
+	words := []string{i.command}
+	for _, name := range []string{"name", "expires-in", "preset", "scope", "account", "address", "config", "adapter",
+		"output"} {
+		for _, value := range i.values(name) {
+			words = append(words, "--"+name, quoted(value))
 		}
 	}
-	for _, name := range []string{"address", "config", "adapter", "output"} {
-		if f := i.flags.Lookup(name); f.Changed {
-			command += " --" + name + " " + quoted(f.Value.String())
-		}
-	}
-	return command
+	return strings.Join(words, " ")
 }
 
 // quoted quotes a word for a POSIX shell if necessary.
 func quoted(word string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:,@", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("_-./:,@", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
 		return word

@@ -15,7 +15,7 @@ func TestCommandCreateAsks(t *testing.T) {
 		t.Fatalf("got unexpected outcome %+v", got)
 	}
 	for _, want := range []string{
-		"What is the key for?: This can't be empty.\n", "or never) [90d]: ", "could be minutes or months",
+		"Name (what the key is for): This can't be empty.\n", "or never) [90d]: ", "could be minutes or months",
 		"Preset (read) [read]: ", `There is no "raed"; did you mean "read"?`, "Account (default, alice) [default]: ",
 		`Created API key "nightly backup"`,
 		"caddy api-token create --name 'nightly backup' --expires-in 90d --preset read --account alice --address ",
@@ -40,7 +40,7 @@ func TestCommandCreateAsks(t *testing.T) {
 	if got := runAsked("x\n", "create", "--name", "x", "--address", s.address()); got.code != exitUsage {
 		t.Errorf("got unexpected outcome %+v", got)
 	}
-	if got := s.run("create"); got.code != exitUsage || strings.Contains(got.err, "What is") {
+	if got := s.run("create"); got.code != exitUsage || strings.Contains(got.err, "Name (") {
 		t.Errorf("got unexpected outcome %+v", got)
 	}
 }

@@ -30,7 +30,7 @@ As with create, only the key goes to standard output.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("grace", "24h",
-			"How long the old secret keeps working: 30m (minutes), 12h, 7d, a number of seconds; 0s stops it immediately")
+			"How long the old secret keeps working: 30m (minutes), 12h, 7d or a number of seconds; 0s: stop it now")
 		flags.String("expires-in", "",
 			"Lifetime of the new secret: 12h, 90d, 6mo, 2y, a number of seconds, or never (default: unchanged)")
 		flags.String("expires-at", "",

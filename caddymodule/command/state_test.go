@@ -34,7 +34,8 @@ func TestCommandStates(t *testing.T) {
 		t.Errorf("enable: got unexpected outcome %+v", got)
 	}
 	if got := runAsked("no\n", "revoke", b, "--address", s.address()); got.code != exitRefused ||
-		!strings.Contains(got.err, b+"  b\n  active, never used\nRevoke \"b\"? It stops working immediately") || s.present(t, second) != "active" {
+		!strings.Contains(got.err, b+"  b\n  active, never used\nRevoke \"b\"? It stops working immediately") ||
+		s.present(t, second) != "active" {
 		t.Errorf("revoke: got unexpected outcome %+v", got)
 	}
 }

@@ -63,7 +63,8 @@ func TestTableFits(t *testing.T) {
 func TestTableCutsLists(t *testing.T) {
 	t.Parallel()
 	w := newTable(nil, screen{width: 80}, []column{{rank: 1, least: 5, list: true}})
-	for width, want := range map[int]string{20: "block:read,backup:*", 16: "block:read,+1", 12: "block:read,…", 5: "bloc…"} {
+	for width, want := range map[int]string{20: "block:read,backup:*", 16: "block:read,+1", 12: "block:read,…",
+		5: "bloc…"} {
 		w.widths = []int{width}
 		if got := w.cut(0, "block:read,backup:*"); got != want {
 			t.Errorf("%d columns: got %q, want %q", width, got, want)

@@ -219,7 +219,8 @@ func TestCommandDelete(t *testing.T) {
 	}
 	// Unless the user answers yes on the terminal, nothing is deleted.
 	for _, answer := range []string{"", "\n", "n\n", "yesterday\n"} {
-		if got := ask(answer, "delete", a, b); got.code != exitRefused || !strings.Contains(got.err, a+"  a\n  active, never used\n") ||
+		if got := ask(answer, "delete", a, b); got.code != exitRefused ||
+			!strings.Contains(got.err, a+"  a\n  active, never used\n") ||
 			!strings.Contains(got.err, "Delete 2 keys with their usage history?") {
 			t.Errorf("answer %q: got unexpected outcome %+v", answer, got)
 		}
@@ -231,7 +232,8 @@ func TestCommandDelete(t *testing.T) {
 	if got := s.run("list", "-o", "id"); strings.Count(got.out, "\n") != 3 {
 		t.Fatalf("list: got unexpected outcome %+v", got)
 	}
-	if got := ask("Y\n", "delete", a); got.code != exitOK || !strings.Contains(got.err, `Deleted "a" (`+a+") and its usage history.") {
+	if got := ask("Y\n", "delete", a); got.code != exitOK ||
+		!strings.Contains(got.err, `Deleted "a" (`+a+") and its usage history.") {
 		t.Errorf("delete: got unexpected outcome %+v", got)
 	}
 	// delete continues with the remaining tokens after one that doesn't exist.
