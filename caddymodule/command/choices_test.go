@@ -7,7 +7,7 @@ func TestNearest(t *testing.T) {
 	for word, want := range map[string]string{
 		"deplo": "deploy", "dpeloy": "deploy", "depl": "deploy", "fulll": "full", "raed": "read", "rea": "read",
 		"x": "",
-		"": "", "something": "", "backup": "backup",
+		"":  "", "something": "", "backup": "backup",
 	} {
 		if got := nearest(word, []string{"backup", "deploy", "full", "read"}); got != want {
 			t.Errorf("%q: got %q, want %q", word, got, want)
