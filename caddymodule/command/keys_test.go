@@ -84,8 +84,8 @@ func TestCommandRevokeShowsTheLastUse(t *testing.T) {
 	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: s.store.Now(), IP: "203.0.113.7",
 		UserAgent: "curl/8.5.0", Route: "GET /api/unikernels"})
 	later := func() time.Time { return time.Now().Add(5*time.Minute + time.Second) }
-	got := runCommand(&console{in: strings.NewReader("y\n"), interactive: true, now: later}, "revoke", "ci", "--address",
-		s.address())
+	got := runCommand(&console{in: strings.NewReader("y\n"), interactive: true, now: later}, "revoke", "ci",
+		"--address", s.address())
 	want := id + "  ci\n  active, last used 5 m ago from 203.0.113.7 by curl/8.5.0 for GET /api/unikernels (1 uses)\n" +
 		`Revoke "ci"? It stops working immediately and can't be enabled again. [y/N] Revoked "ci" (` + id + ").\n"
 	if got.code != exitOK || got.err != want {

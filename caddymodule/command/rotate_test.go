@@ -51,10 +51,10 @@ func TestCommandRotate(t *testing.T) {
 	if end := time.Until(s.stored(t, id).ExpiresAt); got.code != exitOK || end > time.Hour {
 		t.Errorf("rotate: got %+v; the key expires in %s", got, end)
 	}
-	for text, want := range map[string]time.Duration{"1m": time.Minute, "50m": 50 * time.Minute, "1800": time.Hour / 2} {
+	for text, d := range map[string]time.Duration{"1m": time.Minute, "50m": 50 * time.Minute, "1800": time.Hour / 2} {
 		got := s.run("rotate", id, "--grace", text)
-		if left := s.stored(t, id).PreviousValidUntil.Sub(s.store.Now()); got.code != exitOK || left > want ||
-			left < want-10*time.Second {
+		if left := s.stored(t, id).PreviousValidUntil.Sub(s.store.Now()); got.code != exitOK || left > d ||
+			left < d-10*time.Second {
 			t.Errorf("rotate --grace %s: got %+v; the old secret works for %s", text, got, left)
 		}
 	}

@@ -82,7 +82,8 @@ func TestCommandList(t *testing.T) {
 	s.store.CountAllowed(match, "unikernel:list", tokenstore.LastUse{Time: now})
 	clock := &console{now: func() time.Time { return now.Add(3*time.Hour + time.Second) }}
 	got := runCommand(clock, "list", "--address", s.address())
-	want := "ID            NAME        ACCOUNT  STATUS  SCOPES                              EXPIRES  LAST USED  USES\n" +
+	want := "ID            NAME        ACCOUNT  STATUS  SCOPES                              EXPIRES  LAST USED  " +
+		"USES\n" +
 		unused + "  never used  default  active  *,unikernel:*,volume:*,volume:list  in 3 mo  never         0\n" +
 		used + "  used        default  active  unikernel:list                      in 3 mo  3 h ago       1\n"
 	if got.out != want {
