@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -19,14 +20,14 @@ func TestCommandRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []tokenstore.Refusal{
+	for i, r := range []tokenstore.Refusal{
 		{Code: "ip_denied", IP: "203.0.113.7"},
 		{Code: "insufficient_scope", Method: "GET", Path: "/api/volumes", Scope: "volume:list", IP: "10.1.2.3",
 			UserAgent: "curl/8.9"},
 		{Code: "insufficient_scope", Method: "GET", Path: "/api/volumes", Scope: "volume:list", IP: "10.1.2.3"},
 		{Code: "rate_limited"}, {Code: "quota_exceeded"}, {Code: "a_later_code"},
 	} {
-		r.Time = s.store.Now()
+		r.Time = s.store.Now().Add(time.Duration(i-10) * time.Second) // the list is ordered by time
 		s.store.CountDenied(match, r)
 	}
 	got := s.run("refusals", "my ci")
