@@ -51,6 +51,10 @@ type Config struct {
 	// Bearer handles browser sign-in if it has sessions. Authenticate must be its
 	// authenticator or fall back to it. If Bearer is nil, browsers can't sign in.
 	Bearer *Bearer
+	// OperatorSessions returns the sessions that callers can create sign-in links for. Set it
+	// only if all callers have full access without a token, as on Caddy's admin endpoint. It is
+	// called only after Store has returned a store.
+	OperatorSessions func() *Sessions
 	// ClientPath returns a request's escaped path as the client sent it, including the
 	// mount's prefix. If it is nil, a new token's Location header is relative.
 	ClientPath func(*http.Request) string

@@ -54,7 +54,7 @@ func (b Bearer) authenticate(r *http.Request) (tokenstore.Actor, *Refusal) {
 	}
 	now := store.Now()
 	match, failed := gate.Authenticate(store, b.Prefixes, token.KindAdmin, r.Header["Authorization"], now)
-	return b.admit(r, store, now, credential{match: match, ip: b.ClientIP(r)}, failed)
+	return b.admit(r, store, now, credential{match: match, ip: b.ClientIP(r), route: routeName(r)}, failed)
 }
 
 func (b Bearer) open(r *http.Request) (*tokenstore.Store, *Refusal) {
@@ -73,6 +73,10 @@ type credential struct {
 	// session is the value of the session cookie, if the caller sent no bearer token.
 	session string
 	ip      netip.Addr
+	// route is the name of the request's route, or "".
+	route string
+	// reads reports whether the request changes nothing.
+	reads bool
 }
 
 // admit counts the use and returns the caller, or a refusal if the credential isn't valid.
@@ -91,9 +95,9 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 		return tokenstore.Actor{}, fromGate(refusal, b.Realm)
 	}
 	address := gate.AddressText(c.ip)
-	if c.session == "" || !onlyReads(r) || b.Sessions().countRead(c.session, now) {
+	if c.session == "" || !c.reads || b.Sessions().countRead(c.session, now) {
 		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(),
-			Route: routeName(r)})
+			Route: c.route})
 	}
 	return tokenstore.Actor{Name: c.match.Token.ID.String(), Address: address, Authorize: b.authorize(store, r, c)}, nil
 }
@@ -104,7 +108,7 @@ func (c *credential) denied(r *http.Request, refusal gate.Refusal, now time.Time
 	denied := tokenstore.Refusal{
 		Time: now, Code: string(refusal.Code), IP: gate.AddressText(c.ip), UserAgent: r.UserAgent(),
 	}
-	denied.Method, denied.Path, _ = strings.Cut(routeName(r), " ")
+	denied.Method, denied.Path, _ = strings.Cut(c.route, " ")
 	return denied
 }
 
@@ -125,17 +129,15 @@ func (c *credential) refuse() gate.Refusal {
 // authorize returns a function that checks whether a credential is still valid. The
 // function doesn't access the disk.
 func (b Bearer) authorize(store *tokenstore.Store, r *http.Request, c credential) func() error {
-	var sessions *Sessions
+	stillOpen := func() error { return nil }
 	if c.session != "" {
-		sessions = b.Sessions()
+		stillOpen = b.stillOpen(store, c.session)
 	}
 	return func() error {
-		now := store.Now()
-		if sessions != nil {
-			if _, open := sessions.find(c.session, now); !open {
-				return &refusalError{fromGate(refuseEndedSession(), b.Realm)}
-			}
+		if err := stillOpen(); err != nil {
+			return err
 		}
+		now := store.Now()
 		current := c // the function may run concurrently
 		var known bool
 		refusal := gate.Refuse(gate.UnknownToken)

@@ -78,6 +78,8 @@ const (
 	codeCrossSite        = "cross_site"
 	codeAdminExposed     = "admin_exposed"
 	codeInsecure         = "insecure_connection"
+	codeLinkEnded        = "sign_in_link_ended"
+	codeLinkCaller       = "sign_in_link_not_allowed"
 	codeMethod           = string(gate.MethodNotAllowed)
 	codeReconfigured     = "configuration_changed"
 	codeStore            = string(gate.StoreUnavailable)
@@ -107,6 +109,8 @@ var codes = map[string]struct {
 	codeCrossSite:        {http.StatusForbidden, "Cross-site request"},
 	codeAdminExposed:     {http.StatusForbidden, "Admin endpoint exposed"},
 	codeInsecure:         {http.StatusForbidden, "Insecure connection"},
+	codeLinkEnded:        {http.StatusForbidden, "Sign-in link ended"},
+	codeLinkCaller:       {http.StatusForbidden, "Sign-in link not allowed"},
 	codeMethod:           {http.StatusMethodNotAllowed, "Method not allowed"},
 	codeReconfigured:     {http.StatusServiceUnavailable, "Configuration changed"},
 	codeStore:            {http.StatusServiceUnavailable, "Token store unavailable"},

@@ -26,6 +26,8 @@ const (
 	tokenPath  = "/tokens/{id}"
 	// sessionPath exists only if browsers can sign in.
 	sessionPath = "/session"
+	// linksPath exists only if there are sessions to sign in to.
+	linksPath = "/sign-in-links"
 )
 
 // routes lists all API calls.
@@ -60,6 +62,8 @@ var routes = []route{
 	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn},
 	{method: http.MethodGet, path: sessionPath, serve: (*call).showSession},
 	{method: http.MethodDelete, path: sessionPath, parameters: signOutParameters, serve: (*call).signOut},
+	{method: http.MethodPost, path: linksPath, serve: (*call).createLink},
+	{method: http.MethodDelete, path: linksPath, serve: (*call).endLinks},
 	{method: http.MethodGet, path: "/openapi.json", serve: (*call).describe},
 }
 
@@ -75,7 +79,7 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 		}
 	}
 	found, allow = findRoute(c.r.Method, pattern)
-	if pattern == sessionPath && c.Bearer == nil {
+	if pattern == sessionPath && c.Bearer == nil || pattern == linksPath && !c.hasSessions() {
 		found, allow = nil, ""
 	}
 	if found == nil && allow == "" {

@@ -26,19 +26,31 @@ const (
 	maxSessions = 10_000
 )
 
-// Sessions holds the sessions of browsers that have signed in with an admin token. Each
-// session is identified by a cookie and holds only the token's digest, which is looked up
-// on every request, so a session ends with its token. The zero value is empty and ready to
-// use. Sessions is safe for concurrent use.
+// Sessions holds the sessions of browsers that have signed in with an admin token or a
+// sign-in link, and the unused links. Each session is identified by a cookie and holds only
+// the token's digest, which is looked up on every request, so a session ends with its token.
+// The zero value is empty and ready to use. Sessions is safe for concurrent use.
 type Sessions struct {
 	mu sync.Mutex
 	// open maps the digest of a cookie's value to its session.
 	open map[[sha256.Size]byte]session
+	// links maps the digest of a sign-in link's code to the link.
+	links map[[sha256.Size]byte]link
+}
+
+// owner is the caller whose rights a session has.
+type owner struct {
+	// name is the caller's name as an actor.
+	name string
+	// credential is the caller's admin token, unless operator is set.
+	credential token.Credential
+	// operator is set for callers on Caddy's admin endpoint, who need no token.
+	operator bool
 }
 
 type session struct {
-	credential token.Credential
-	expires    time.Time
+	owner   owner
+	expires time.Time
 	// counted is when a read in the session last counted as a use of its token.
 	counted time.Time
 }
@@ -47,7 +59,7 @@ type session struct {
 const readInterval = time.Minute
 
 // begin starts a session and returns the cookie value and the session's expiry.
-func (s *Sessions) begin(credential token.Credential, now time.Time) (value string, expires time.Time) {
+func (s *Sessions) begin(of owner, now time.Time) (value string, expires time.Time) {
 	value, expires = rand.Text(), now.Add(sessionLifetime).Truncate(time.Second)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +69,7 @@ func (s *Sessions) begin(credential token.Credential, now time.Time) (value stri
 	if len(s.open) >= maxSessions {
 		s.forget(now)
 	}
-	s.open[sha256.Sum256([]byte(value))] = session{credential: credential, expires: expires}
+	s.open[sha256.Sum256([]byte(value))] = session{owner: of, expires: expires}
 	return value, expires
 }
 
@@ -109,14 +121,19 @@ func (s *Sessions) end(value string) {
 	delete(s.open, sha256.Sum256([]byte(value)))
 }
 
-// endAll ends all sessions of an admin token and returns their number.
-func (s *Sessions) endAll(id token.ID) (n int) {
+// endAll ends all sessions and sign-in links of an actor and returns the number of sessions.
+func (s *Sessions) endAll(actor string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, open := range s.open {
-		if open.credential.ID == id {
+		if open.owner.name == actor {
 			delete(s.open, key)
 			n++
+		}
+	}
+	for key, l := range s.links {
+		if l.owner.name == actor {
+			delete(s.links, key)
 		}
 	}
 	return n
@@ -155,12 +172,29 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	if !ok {
 		return tokenstore.Actor{}, fromGate(refuseEndedSession(), b.Realm)
 	}
-	match, failed := gate.Present(store, open.credential, token.KindAdmin, now)
-	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r)}, failed)
+	if open.owner.operator {
+		actor := tokenstore.Actor{Name: open.owner.name, Address: gate.AddressText(b.ClientIP(r)),
+			Authorize: b.stillOpen(store, value)}
+		return actor, nil
+	}
+	match, failed := gate.Present(store, open.owner.credential, token.KindAdmin, now)
+	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r),
+		route: routeName(r), reads: onlyReads(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
 		b.Sessions().end(value) // but not after a store error: the token may still be valid
 	}
 	return actor, refusal
+}
+
+// stillOpen returns a function that checks whether a session is still open.
+func (b Bearer) stillOpen(store *tokenstore.Store, value string) func() error {
+	sessions := b.Sessions()
+	return func() error {
+		if _, open := sessions.find(value, store.Now()); !open {
+			return &refusalError{fromGate(refuseEndedSession(), b.Realm)}
+		}
+		return nil
+	}
 }
 
 func refuseEndedSession() gate.Refusal {
@@ -179,55 +213,89 @@ type signedIn struct {
 }
 
 // maxSignIn is the maximum length of a sign-in request's body, in bytes. It is low because
-// anyone can send one. Keys are shorter than 100 bytes.
+// anyone can send one. Keys and codes are shorter than 100
+// bytes.
 const maxSignIn = 4 << 10
 
 type signInInput struct {
 	Token *string `json:"token"`
+	Code  *string `json:"code"`
 }
 
-// signIn starts a session. It is the only call that needs no authentication.
+// signIn starts a session for an admin token or for the code of a sign-in link. It is the only
+// call that needs no authentication.
 func (c *call) signIn() *Refusal {
 	var in signInInput
 	if refusal := c.decode(&in); refusal != nil {
 		return refusal
 	}
-	var token string
+	var token, code string
 	if in.Token != nil {
 		token = strings.TrimSpace(*in.Token) // users paste keys with surrounding space
 	}
-	if token == "" {
+	if in.Code != nil {
+		code = *in.Code
+	}
+	switch {
+	case token == "" && code == "":
 		return refuseField("token", "is required: sign in with an admin key (mma_...)")
-	}
-	secure := c.Bearer.Secure(c.r)
-	if !secure && !toLoopback(c.r) {
-		return refuseError(codeInsecure,
-			"Signing in over plain HTTP would expose the key to the network. "+
-				"Use https, or http://localhost on the server itself. "+
-				"If a proxy in front of Caddy serves https, add it to trusted_proxies.")
-	}
-	// Authenticate the key as a bearer token, with the same checks, counts and failure limit.
-	request := c.r.Clone(c.r.Context())
-	request.Header = http.Header{"Authorization": {"Bearer " + token}, "User-Agent": c.r.Header["User-Agent"]}
-	actor, refusal := c.Authenticate(request)
-	if refusal != nil {
-		return refusal
+	case token != "" && code != "":
+		return refuseField("code", "can't be combined with token")
 	}
 	store, refusal := c.store()
 	if refusal != nil {
 		return refusal
 	}
-	credential, err := c.Policy.Prefixes.Parse(token)
-	if err != nil {
-		return c.storeRefusal(err) // can't happen: Authenticate has already parsed it
+	var (
+		secure = c.Bearer.Secure(c.r)
+		of     owner
+		actor  tokenstore.Actor
+	)
+	if code != "" {
+		of, actor, refusal = c.useLink(store, code, secure)
+	} else {
+		of, actor, refusal = c.useToken(token, secure)
+	}
+	if refusal != nil {
+		return refusal
 	}
 	if old := sessionCookie(c.r, secure); old != "" {
 		c.Bearer.Sessions().end(old)
 	}
-	value, expires := c.Bearer.Sessions().begin(credential, store.Now())
+	value, expires := c.Bearer.Sessions().begin(of, store.Now())
 	setSessionCookie(c.w, secure, value)
-	c.Logger.Info("signed in", zap.Inline(loggedActor(actor)))
+	c.Logger.Info("signed in", zap.Inline(loggedActor(actor)), zap.Bool("link", code != ""))
 	return c.respondWithSession(store, actor, expires)
+}
+
+// useToken returns the owner of an admin token, and the caller as an actor. The token is checked
+// and counted as if it were sent as a bearer token.
+func (c *call) useToken(token string, secure bool) (owner, tokenstore.Actor, *Refusal) {
+	if refusal := c.refuseInsecure(secure); refusal != nil {
+		return owner{}, tokenstore.Actor{}, refusal
+	}
+	request := c.r.Clone(c.r.Context())
+	request.Header = http.Header{"Authorization": {"Bearer " + token}, "User-Agent": c.r.Header["User-Agent"]}
+	actor, refusal := c.Authenticate(request)
+	if refusal != nil {
+		return owner{}, tokenstore.Actor{}, refusal
+	}
+	credential, err := c.Policy.Prefixes.Parse(token)
+	if err != nil {
+		return owner{}, tokenstore.Actor{}, c.storeRefusal(err) // can't happen: Authenticate has parsed it
+	}
+	return owner{name: actor.Name, credential: credential}, actor, nil
+}
+
+// refuseInsecure refuses a sign-in that anyone on the network could have read.
+func (c *call) refuseInsecure(secure bool) *Refusal {
+	if secure || toLoopback(c.r) {
+		return nil
+	}
+	return refuseError(codeInsecure,
+		"Signing in over plain HTTP would expose the key to the network. "+
+			"Use https, or http://localhost on the server itself. "+
+			"If a proxy in front of Caddy serves https, add it to trusted_proxies.")
 }
 
 // showSession responds with the caller's identity.
@@ -262,15 +330,17 @@ func (c *call) signOut() *Refusal {
 		}
 		everywhere = *parsed
 	}
-	if _, refusal := c.store(); refusal != nil {
+	store, refusal := c.store()
+	if refusal != nil {
 		return refusal
 	}
 	if everywhere {
-		id, err := token.ParseID(c.actor.Name)
-		if err != nil {
+		_, notKey := token.ParseID(c.actor.Name)
+		open, _ := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now())
+		if notKey != nil && open.owner.name != c.actor.Name {
 			return refuseParameter("everywhere", "needs an admin token; your site signs you in without one")
 		}
-		n := c.Bearer.Sessions().endAll(id)
+		n := c.Bearer.Sessions().endAll(c.actor.Name)
 		c.Logger.Info("signed out everywhere", zap.Inline(loggedActor(c.actor)), zap.Int("sessions", n))
 	}
 	secure := c.Bearer.Secure(c.r)

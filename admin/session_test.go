@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
@@ -248,7 +247,7 @@ func TestSessionsAreLimited(t *testing.T) {
 	now := start
 	var values []string
 	for i := range maxSessions + 5 {
-		value, _ := s.begin(token.Credential{Digest: token.Digest{byte(i)}}, now.Add(time.Duration(i)*time.Second))
+		value, _ := s.begin(owner{}, now.Add(time.Duration(i)*time.Second))
 		values = append(values, value)
 	}
 	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
@@ -259,7 +258,7 @@ func TestSessionsAreLimited(t *testing.T) {
 	if len(s.open) != maxSessions {
 		t.Errorf("got %d sessions", len(s.open))
 	}
-	s.begin(token.Credential{}, now.Add(24*time.Hour))
+	s.begin(owner{}, now.Add(24*time.Hour))
 	if len(s.open) != 1 {
 		t.Errorf("%s expired sessions remain", strconv.Itoa(len(s.open)-1))
 	}

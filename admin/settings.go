@@ -14,6 +14,9 @@ type Settings struct {
 	// AuditRetention and HistoryRetention are how long audit entries and usage history are
 	// kept, as written in the configuration.
 	AuditRetention, HistoryRetention string
+	// Dashboards returns the addresses of the sites that serve the dashboard. Nil means that
+	// they aren't known.
+	Dashboards func() []string
 }
 
 type settings struct {
@@ -24,6 +27,7 @@ type settings struct {
 	AuditRetention   textOrNull        `json:"audit_retention"`
 	HistoryRetention textOrNull        `json:"history_retention"`
 	SessionHours     int               `json:"session_hours"`
+	Dashboards       []string          `json:"dashboards"`
 	Store            storeSettings     `json:"store"`
 	Accounts         []accountSettings `json:"accounts"`
 	Gates            []gateSettings    `json:"gates"`
@@ -71,7 +75,11 @@ func (c *call) showSettings() *Refusal {
 		HistoryRetention: textOrNull(c.Settings.HistoryRetention),
 		SessionHours:     int(sessionLifetime / time.Hour),
 		Store:            storeSettings{Size: health.Size},
+		Dashboards:       []string{},
 		Accounts:         []accountSettings{}, Gates: []gateSettings{},
+	}
+	if c.Settings.Dashboards != nil {
+		response.Dashboards = append(response.Dashboards, c.Settings.Dashboards()...)
 	}
 	if health.DiskFree >= 0 {
 		response.Store.DiskFree = &health.DiskFree

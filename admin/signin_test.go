@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/mollygate/mollygate/token"
 )
 
 // TestSignInLimitsBody verifies that the unauthenticated sign-in refuses long bodies without
@@ -66,6 +64,9 @@ func TestFailedSignInsCount(t *testing.T) {
 		},
 		"nonsense": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"token":"x"}`)
+		},
+		"unknown link": func(f, _ *fixture) *httptest.ResponseRecorder {
+			return f.do(http.MethodPost, site+"/session", `{"code":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}`)
 		},
 		"unknown": func(f, _ *fixture) *httptest.ResponseRecorder {
 			return f.do(http.MethodPost, site+"/session", `{"token":"`+vector+`"}`)
@@ -180,7 +181,7 @@ func TestSessionReads(t *testing.T) {
 	// After the clock is set back, reads still count.
 	if now := *console.now.Load(); true {
 		var s Sessions
-		value, _ := s.begin(token.Credential{}, now)
+		value, _ := s.begin(owner{}, now)
 		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) ||
 			!s.countRead(value, now.Add(-time.Hour)) {
 			t.Error("no read counted after the clock was set back")

@@ -108,7 +108,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.endpoint = sync.OnceValue(func() http.Handler {
-		return admin.New(a.adminConfig(endpointActor, endpointPath, endpointLogger()))
+		config := a.adminConfig(endpointActor, endpointPath, endpointLogger())
+		config.OperatorSessions = a.sessions
+		return admin.New(config)
 	})
 	if err := a.provisionPolicy(); err != nil {
 		return err
@@ -255,6 +257,9 @@ func (a *App) Store(ctx context.Context) (*tokenstore.Store, error) {
 	return a.store.get(ctx)
 }
 
+// sessions returns the sessions of all dashboards. Call it only if the store is open.
+func (a *App) sessions() *admin.Sessions { return &a.store.current().sessions }
+
 // account returns the configured account with this name, or nil. For a request that outlives
 // its configuration, it returns the running configuration's account, because the account or
 // its upstream token may have been removed since.
@@ -291,7 +296,7 @@ func (a *App) adminConfig(
 		Gates:           a.gates.named(),
 		BackendFailures: a.gates.backendFailures,
 		Settings: admin.Settings{Version: version(), AuditRetention: a.AuditRetention,
-			HistoryRetention: a.HistoryRetention},
+			HistoryRetention: a.HistoryRetention, Dashboards: runningDashboards},
 		Stopping:        func() bool { return caddy.Exiting() || a.stopped.Load() },
 		IsUpstreamToken: a.isUpstreamToken,
 		Authenticate:    authenticate,

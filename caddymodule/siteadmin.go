@@ -83,7 +83,7 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	bearer := admin.Bearer{
 		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
 		Failures: h.failures,
-		Sessions: func() *admin.Sessions { return &h.app.store.current().sessions },
+		Sessions: h.app.sessions,
 		Secure:   overTLS,
 	}
 	h.bearer = admin.BearerAuthenticator(bearer)

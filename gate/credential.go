@@ -25,15 +25,25 @@ type Store interface {
 // set if the secret matched, even if the token is refused.
 func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authorization []string,
 	now time.Time) (tokenstore.Match, Refusal) {
+	credential, refusal := ParseBearer(prefixes, authorization)
+	if refusal.Code != "" {
+		return tokenstore.Match{}, refusal
+	}
+	return Present(store, credential, kind, now)
+}
+
+// ParseBearer returns the bearer token in an Authorization header. It doesn't check whether the
+// token exists.
+func ParseBearer(prefixes token.Prefixes, authorization []string) (token.Credential, Refusal) {
 	text, code := bearer(authorization)
 	if code != "" {
-		return tokenstore.Match{}, Refuse(code)
+		return token.Credential{}, Refuse(code)
 	}
 	credential, err := prefixes.Parse(text)
 	if err != nil {
-		return tokenstore.Match{}, Refuse(MalformedToken)
+		return token.Credential{}, Refuse(MalformedToken)
 	}
-	return Present(store, credential, kind, now)
+	return credential, Refusal{}
 }
 
 // Present runs the same checks as [Authenticate] for a credential that has already been

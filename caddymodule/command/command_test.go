@@ -34,6 +34,9 @@ type commandServer struct {
 	store *tokenstore.Store
 	// refuse, if set, returns the refusal for every request.
 	refuse func() *admin.Refusal
+	// dashboards are the addresses of the dashboards.
+	dashboards []string
+	sessions   admin.Sessions
 	// ahead is how far the store's clock is ahead of the system clock, in nanoseconds.
 	ahead atomic.Int64
 	// start, if set, replaces the system clock, which then stands still.
@@ -113,7 +116,9 @@ func newCommandServerAt(t *testing.T, start time.Time) *commandServer {
 				Presets: map[string]token.Grants{"read": {"unikernel:list"}},
 			},
 		},
-		WarnBefore: warnBefore,
+		WarnBefore:       warnBefore,
+		OperatorSessions: func() *admin.Sessions { return &s.sessions },
+		Settings:         admin.Settings{Dashboards: func() []string { return s.dashboards }},
 		Authenticate: func(*http.Request) (tokenstore.Actor, *admin.Refusal) {
 			if s.refuse != nil {
 				return tokenstore.Actor{}, s.refuse()

@@ -31,7 +31,7 @@ var groups = []group{
 	{"Find and inspect keys:", []verb{listVerb, showVerb, lookupVerb, scanVerb, explainVerb, whoamiVerb}},
 	{"Health, usage and audit:", []verb{statusVerb, usageVerb, refusalsVerb, auditVerb}},
 	{"The key store:", []verb{backupVerb, checkVerb, restoreVerb, repairVerb, compactVerb, clockVerb}},
-	{"More:", []verb{completionVerb}},
+	{"More:", []verb{openVerb, completionVerb}},
 }
 
 // invocation is a single run of a verb.

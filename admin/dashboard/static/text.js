@@ -637,6 +637,9 @@ const audit = {
     import: "imported",
     "accept clock": "accepted the server's clock",
     compact: "compacted the store",
+    "create sign-in link": "created a sign-in link",
+    "use sign-in link": "signed in with a link",
+    "end sign-in links": "ended all sign-in links and sessions",
     repair: "repaired the store",
   },
   /** @type {Record<string, string>} */
@@ -733,8 +736,11 @@ export const text = {
     expired: "Your session has ended. Sign in to continue; nothing you entered is lost.",
     key: "Admin key",
     hint: "The key isn't stored in your browser. You'll be signed out after 12 hours.",
-    help: "No key? On the server, run",
-    command: "caddy api-token create --kind admin --name NAME --expires-in 12h",
+    help: "No key? On the server, run this command and open the link that it prints.",
+    command: "caddy api-token open",
+    link: "This link signs you in. Continue only if you created it yourself, with caddy api-token open or with the first run. If someone sent it to you, cancel: what you do would be recorded under their name.",
+    /** @param {string} user */
+    instead: (user) => `You are signed in as ${user}. Continuing ends that session.`,
     malformed: "That isn't a valid admin key. Check that you copied all of it — it starts with mma_.",
     missing: "Enter your admin key.",
     submit: "Sign in",

@@ -449,11 +449,32 @@ export interface paths {
         put?: never;
         /**
          * Start a browser session
-         * @description Sets a cookie that authenticates like the token for 12 hours, or until the token becomes invalid. Available only on a site, over TLS or on the server itself.
+         * @description Sets a cookie that authenticates like the token for 12 hours, or until the token becomes invalid. Pass either an admin token or the code of a sign-in link. A code works once. Available only on a site, over TLS or on the server itself.
          */
         post: operations["signIn"];
         /** End the session */
         delete: operations["signOut"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sign-in-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a one-time sign-in link
+         * @description Returns the code of a link that signs a browser in with the caller's rights, once and within ten minutes. Append `#signin=` and the code to the dashboard's address. The caller must send an admin token or use Caddy's admin endpoint; browser sessions can't create links.
+         */
+        post: operations["createSignInLink"];
+        /** End the caller's sign-in links and sessions */
+        delete: operations["endSignInLinks"];
         options?: never;
         head?: never;
         patch?: never;
@@ -834,7 +855,7 @@ export interface components {
             period?: "day" | "month";
         };
         Session: {
-            /** @description The ID of an admin token, or the name of a user that the site trusts. */
+            /** @description The ID of an admin token, the name of a user that the site trusts, or `caddy-admin` after a sign-in with a link from Caddy's admin endpoint. */
             actor: string;
             /** @description The token's name. */
             name: string | null;
@@ -843,6 +864,15 @@ export interface components {
              * @description When the session ends, or null if there is no session.
              */
             expires_at: string | null;
+        };
+        SignInLink: {
+            /** @description The code, which is secret. */
+            code: string;
+            /**
+             * Format: date-time
+             * @description When the link expires.
+             */
+            expires_at: string;
         };
         HealthCheck: {
             /** @enum {string} */
@@ -1022,6 +1052,8 @@ export interface components {
             history_retention: string | null;
             /** @description How many hours a session lasts. */
             session_hours: number;
+            /** @description The addresses of the sites that serve the dashboard. */
+            dashboards: string[];
             store: {
                 /** @description The store's size in bytes. */
                 size: number;
@@ -1073,7 +1105,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description wrong_kind, ip_denied, cross_site or admin_exposed. */
+        /** @description wrong_kind, ip_denied, cross_site, admin_exposed, insecure_connection, sign_in_link_ended or sign_in_link_not_allowed. */
         Forbidden: {
             headers: {
                 [name: string]: unknown;
@@ -2244,7 +2276,9 @@ export interface operations {
             content: {
                 "application/json": {
                     /** @description An admin token. */
-                    token: string;
+                    token?: string;
+                    /** @description The code of a sign-in link. */
+                    code?: string;
                 };
             };
         };
@@ -2283,6 +2317,65 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description The session has ended. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            425: components["responses"]["TooEarly"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createSignInLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description The sign-in link. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInLink"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["BodyTimeout"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["MediaType"];
+            425: components["responses"]["TooEarly"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    endSignInLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The links and sessions have ended. */
             204: {
                 headers: {
                     [name: string]: unknown;
