@@ -220,6 +220,7 @@ func TestExample(t *testing.T) {
 	c := newCaddy(t,
 		map[string]string{"MOLLYMAWK_URL": backend.URL(), "MOLLYMAWK_TOKEN": backend.AddToken("alice", "gate", 1e15)})
 	c.env["CADDY_ADMIN"], c.env["MOLLYGATE_PORT"] = "unix/"+c.path("admin.sock"), c.env["HTTP"]
+	c.env["MOLLYGATE_DASHBOARD_PORT"] = freePort(t)
 	c.start(string(example))
 	formatted, err := c.command("fmt", c.path("Caddyfile")).Output()
 	if err != nil {
@@ -233,7 +234,7 @@ func TestExample(t *testing.T) {
 	if status, _, body := curl(t, append(bearer(token), c.url("/api/unikernels"))...); status != 200 {
 		t.Errorf("calling the backend: got status %d: %s", status, body)
 	}
-	keys := "http://keys.localhost:" + c.env["HTTP"] + "/api/v1/tokens"
+	keys := "http://localhost:" + c.env["MOLLYGATE_DASHBOARD_PORT"] + "/api/v1/tokens"
 	if status, _, body := curl(t, append(bearer(admin), keys)...); status != 200 ||
 		!strings.Contains(body, tokenID(token)) {
 		t.Errorf("calling the admin API: got status %d: %s", status, body)

@@ -3,10 +3,10 @@ package firstrun
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,19 +14,23 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/mollygate/mollygate/admin/client"
+	"github.com/mollygate/mollygate/internal/demo"
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
 )
 
 // Environment variables that Caddyfile.example reads.
 const (
-	urlVariable   = "MOLLYMAWK_URL"
-	tokenVariable = "MOLLYMAWK_TOKEN"
-	portVariable  = "MOLLYGATE_PORT"
-	adminVariable = "CADDY_ADMIN"
+	urlVariable       = "MOLLYMAWK_URL"
+	tokenVariable     = "MOLLYMAWK_TOKEN"
+	portVariable      = "MOLLYGATE_PORT"
+	dashboardVariable = "MOLLYGATE_DASHBOARD_PORT"
+	adminVariable     = "CADDY_ADMIN"
+)
 
-	defaultPort  = "8080"
-	defaultAdmin = "localhost:2019"
+// Default directories for data, without and with [Options].Demo.
+const (
+	DefaultDir = ".mollygate"
+	DemoDir    = ".mollygate-demo"
 )
 
 // The stand-in's unikernel writes a line to its console every second.
@@ -36,41 +40,146 @@ const (
 	demoUnikernel = "hello"
 )
 
-// Run starts the gate with the Caddyfile at config, creates the first keys, writes
-// instructions to out, and serves until a signal stops the process. Run returns only if the
-// gate fails to start. Run stores data in dir, which it creates if necessary.
-func Run(config, dir string, out io.Writer) error {
-	text, err := os.ReadFile(config)
+// Options are the options of [Run].
+type Options struct {
+	// Config is the Caddyfile to run.
+	Config string
+	// Dir is the directory for data. Run creates it if necessary. Empty means [DefaultDir] or
+	// [DemoDir].
+	Dir string
+	// Demo fills an empty store with keys and an invented history.
+	Demo bool
+	// Out is where Run writes instructions.
+	Out io.Writer
+}
+
+// run is a gate that is being started.
+type run struct {
+	Options
+	screen  screen
+	ports   ports
+	backend backend
+}
+
+// backend is the server behind the gate.
+type backend struct {
+	// name describes the backend.
+	name string
+	// standIn is set if the backend has no real unikernels.
+	standIn bool
+}
+
+// Run starts the gate, creates the first API key, sends some requests through the gate, writes
+// instructions, and serves until a signal stops the process. Run returns only if the gate
+// fails to start.
+func Run(options Options) error {
+	r := &run{Options: options, screen: newScreen(options.Out)}
+	if r.Dir == "" {
+		r.Dir = DefaultDir
+		if r.Demo {
+			r.Dir = DemoDir
+		}
+	}
+	text, err := os.ReadFile(r.Config)
 	if err != nil {
 		return fmt.Errorf(
 			"reading the configuration: %w; run this command in the directory that contains Caddyfile.example", err)
 	}
-	if err := prepare(dir); err != nil {
+	// Caddy shares its ports with other processes of the same user, so it wouldn't notice that
+	// a port is taken.
+	if r.ports, err = findPorts(r.screen.note); err != nil {
 		return err
 	}
-	backend, err := chooseBackend()
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	if r.backend, err = r.chooseBackend(); err != nil {
+		return err
+	}
+	first, err := r.fill()
 	if err != nil {
 		return err
 	}
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": config})
+	if err := r.start(text); err != nil {
+		return err
+	}
+	return r.welcome(first)
+}
+
+// start starts Caddy.
+func (r *run) start(caddyfile []byte) error {
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(caddyfile, map[string]any{"filename": r.Config})
 	if err != nil {
 		return err
 	}
+	if r.Demo {
+		if config, err = addAccounts(config); err != nil {
+			return err
+		}
+	}
+	caddy.OnExit(func(context.Context) { r.goodbye() })
 	caddy.TrapSignals()
-	if err := caddy.Load(adapted, true); err != nil {
+	if err := caddy.Load(config, true); err != nil {
 		return fmt.Errorf("starting the gate: %w", err)
 	}
-	keys, err := createKeys()
-	if err != nil {
-		return fmt.Errorf("creating the first keys: %w", err)
+	return nil
+}
+
+// addAccounts adds the accounts of the demo's keys to a configuration. They use the default
+// account's credential.
+func addAccounts(config []byte) ([]byte, error) {
+	var parsed map[string]any
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		return nil, err
 	}
-	writeInstructions(out, backend, dir, keys)
+	apps, _ := parsed["apps"].(map[string]any)
+	app, _ := apps["api_tokens"].(map[string]any)
+	accounts, _ := app["accounts"].(map[string]any)
+	if accounts["default"] == nil {
+		return nil, errors.New("-demo needs an account named default in the configuration")
+	}
+	for _, name := range demo.Accounts {
+		if accounts[name] == nil {
+			accounts[name] = accounts["default"]
+		}
+	}
+	return json.Marshal(parsed)
+}
+
+// welcome creates the first key if there is none, sends some requests, writes instructions, and
+// waits until a signal ends the process.
+func (r *run) welcome(first key) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	api, err := newAPI()
+	if err != nil {
+		return err
+	}
+	found, err := count(ctx, api)
+	if err != nil {
+		return fmt.Errorf("reading the list of keys: %w", err)
+	}
+	if found == 0 {
+		if first, err = createKey(ctx, api); err != nil {
+			return fmt.Errorf("creating the first key: %w", err)
+		}
+	}
+	var problem string
+	if first.secret != "" {
+		problem = r.sendRequests(ctx, first)
+	}
+	link, err := api.CreateSignInLink(ctx)
+	if err != nil {
+		return fmt.Errorf("creating the sign-in link: %w", err)
+	}
+	r.instructions(instructions{key: first, keys: found, problem: problem,
+		link: link.URL(r.ports.dashboardURL() + "/")})
 	select {} // Caddy's signal handler ends the process
 }
 
-// prepare makes Caddy store its data and log in dir.
-func prepare(dir string) error {
-	dir, err := filepath.Abs(dir)
+// prepare makes Caddy store its data and log in the directory.
+func (r *run) prepare() error {
+	dir, err := filepath.Abs(r.Dir)
 	if err != nil {
 		return fmt.Errorf("locating the data directory: %w", err)
 	}
@@ -85,7 +194,7 @@ func prepare(dir string) error {
 	if err := os.Setenv("XDG_DATA_HOME", dir); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(logFile(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(r.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
@@ -93,22 +202,24 @@ func prepare(dir string) error {
 	return nil
 }
 
-func logFile(dir string) string { return filepath.Join(dir, "caddy.log") }
+func (r *run) logFile() string { return filepath.Join(r.Dir, "caddy.log") }
 
 // chooseBackend starts a stand-in unless environment variables specify a Mollymawk server.
-// It returns a description of the backend.
-func chooseBackend() (string, error) {
+func (r *run) chooseBackend() (backend, error) {
 	if url := os.Getenv(urlVariable); url != "" {
+		if r.Demo {
+			return backend{}, fmt.Errorf("-demo works only with the stand-in for Mollymawk: unset %s", urlVariable)
+		}
 		if os.Getenv(tokenVariable) == "" {
-			return "", fmt.Errorf(
+			return backend{}, fmt.Errorf(
 				"%[1]s is set but %[2]s isn't: set %[2]s to one of Mollymawk's own tokens, listed on its /tokens page",
 				urlVariable, tokenVariable)
 		}
-		return "the Mollymawk at " + url, nil
+		return backend{name: "the Mollymawk at " + url}, nil
 	}
 	server, err := mollymawktest.Listen(mollymawktest.Options{RawLimit: -1})
 	if err != nil {
-		return "", fmt.Errorf("starting a stand-in Mollymawk: %w", err)
+		return backend{}, fmt.Errorf("starting a stand-in Mollymawk: %w", err)
 	}
 	server.AddUnikernel(demoUser, demoInstance, demoUnikernel)
 	go func() {
@@ -117,78 +228,6 @@ func chooseBackend() (string, error) {
 		}
 	}()
 	token := server.AddToken(demoUser, "gate", 365*24*time.Hour)
-	return "a stand-in Mollymawk", errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
-}
-
-// keys holds the secrets of the first admin key and the first API key. Both secrets are
-// empty if the store already contained keys.
-type keys struct{ admin, api string }
-
-// createKeys creates the first keys through the admin API.
-func createKeys() (keys, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	api, err := client.New(http.DefaultClient, "http://"+variable(adminVariable, defaultAdmin)+"/api_tokens/v1")
-	if err != nil {
-		return keys{}, err
-	}
-	page, err := api.List(ctx, client.ListQuery{Limit: 1})
-	if err != nil || len(page.Tokens) > 0 {
-		return keys{}, err
-	}
-	adminKey, err := api.Create(ctx, client.CreateRequest{Name: "first admin key", Kind: "admin", ExpiresIn: "90d"})
-	if err != nil {
-		return keys{}, err
-	}
-	apiKey, err := api.Create(ctx, client.CreateRequest{Name: "first API key", Preset: "full", ExpiresIn: "90d"})
-	if err != nil {
-		return keys{}, err
-	}
-	return keys{admin: adminKey.Secret.Reveal(), api: apiKey.Secret.Reveal()}, nil
-}
-
-// variable returns the value of an environment variable, or fallback if the value is empty.
-func variable(name, fallback string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return fallback
-}
-
-// writeInstructions tells the user what to do next.
-func writeInstructions(out io.Writer, backend, dir string, first keys) {
-	port := variable(portVariable, defaultPort)
-	gate, admin := "http://localhost:"+port, "http://keys.localhost:"+port
-	commandLine := "go run ./cmd/mollygate api-token"
-	address := "" // adminVariable might not be set in the user's terminal
-	if endpoint := variable(adminVariable, defaultAdmin); endpoint != defaultAdmin {
-		address = " --address " + endpoint
-	}
-	write := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
-	write("")
-	write("The gate is running at %s, in front of %s.", gate, backend)
-	write("")
-	if first.api == "" {
-		write("%s already contains keys, whose secrets can't be shown again. To create another key:", dir)
-		write("")
-		write("  %s create --name another --preset full --expires-in 90d%s", commandLine, address)
-	} else {
-		write("First admin key    %s", first.admin)
-		write("First API key      %s", first.api)
-		write("")
-		write("Save them now: they won't be shown again. They expire in 90 days. Call the backend through the gate:")
-		write("")
-		write("  curl -H 'Authorization: Bearer %s' %s/api/unikernels", first.api, gate)
-		write("")
-		write("Manage keys from anywhere with the admin key, or on this machine with the command line:")
-		write("")
-		write("  curl -H 'Authorization: Bearer %s' %s/api/v1/tokens", first.admin, admin)
-		write("  %s list%s", commandLine, address)
-	}
-	write("")
-	write("Dashboard          %s/   (sign in with the admin key)", admin)
-	write("Admin API          %s/api/v1/", admin)
-	write("Log                %s", logFile(dir))
-	write("Press Ctrl-C to stop.")
-	write("")
+	return backend{name: "a stand-in for Mollymawk", standIn: true},
+		errors.Join(os.Setenv(urlVariable, server.URL()), os.Setenv(tokenVariable, token))
 }

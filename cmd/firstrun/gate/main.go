@@ -1,0 +1,47 @@
+// Command gate starts a gate to try out. Run it with go run ./cmd/firstrun, which compiles it
+// and shows the progress. With the argument api-token, it is the command line for API keys.
+//
+// If MOLLYMAWK_URL and MOLLYMAWK_TOKEN are set, the gate uses the Mollymawk server that they
+// specify instead of a stand-in.
+//
+// It imports only some of Caddy's modules, so that it compiles faster.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	_ "github.com/caddyserver/caddy/v2/modules/logging"
+
+	_ "github.com/mollygate/mollygate"
+	"github.com/mollygate/mollygate/internal/firstrun"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "api-token" {
+		caddycmd.Main()
+		return
+	}
+	options := firstrun.Options{Out: os.Stdout}
+	flags := flag.NewFlagSet("firstrun", flag.ExitOnError)
+	flags.StringVar(&options.Config, "config", "Caddyfile.example", "Caddyfile to run")
+	flags.StringVar(&options.Dir, "dir", "", "directory for data: the token store, Caddy's own data and the log "+
+		"(default "+firstrun.DefaultDir+", or "+firstrun.DemoDir+" with -demo)")
+	flags.BoolVar(&options.Demo, "demo", false, "fill an empty store with 30 keys and an invented history of 120 days")
+	_ = flags.Parse(os.Args[1:]) // exits after an error
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "firstrun: unexpected argument %q\n", flags.Arg(0))
+		flags.Usage()
+		os.Exit(2)
+	}
+	stderr := os.Stderr // Run redirects os.Stderr
+	err := firstrun.Run(options)
+	fmt.Fprintln(stderr, "firstrun:", err)
+	os.Exit(1)
+}
