@@ -29,7 +29,7 @@ type ListQuery struct {
 	// Owner and Tag select by the metadata "owner" and "tags".
 	Owner string
 	Tag   string
-	Scope   string
+	Scope string
 	// NeverUsed selects tokens that have never been used (true) or have been used (false).
 	// Nil selects both.
 	NeverUsed *bool

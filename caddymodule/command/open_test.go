@@ -19,13 +19,14 @@ func TestOpen(t *testing.T) {
 		err        string
 		code       int
 	}{
-		"one":            {dashboards: []string{"https://keys.example.com/"}, want: "https://keys.example.com/#"},
-		"local":          {dashboards: []string{"http://localhost:8082/keys/"}, want: "http://localhost:8082/keys/#"},
-		"loopback":       {dashboards: []string{"http://127.0.0.1:8082/"}, want: "http://127.0.0.1:8082/#"},
-		"none":           {err: "api_tokens_admin", code: exitUsage},
-		"several":        {dashboards: two, err: "https://b.example/", code: exitUsage},
-		"not https":      {dashboards: []string{"http://keys.example.com/"}, err: "isn't encrypted", code: exitUsage},
-		"chosen":         {dashboards: two, args: []string{"--url", "https://c.example/x"}, want: "https://c.example/x/#"},
+		"one":       {dashboards: []string{"https://keys.example.com/"}, want: "https://keys.example.com/#"},
+		"local":     {dashboards: []string{"http://localhost:8082/keys/"}, want: "http://localhost:8082/keys/#"},
+		"loopback":  {dashboards: []string{"http://127.0.0.1:8082/"}, want: "http://127.0.0.1:8082/#"},
+		"none":      {err: "api_tokens_admin", code: exitUsage},
+		"several":   {dashboards: two, err: "https://b.example/", code: exitUsage},
+		"not https": {dashboards: []string{"http://keys.example.com/"}, err: "isn't encrypted", code: exitUsage},
+		"chosen": {dashboards: two, args: []string{"--url", "https://c.example/x"},
+			want: "https://c.example/x/#"},
 		"not an address": {args: []string{"--url", "keys.example.com"}, err: "--url", code: exitUsage},
 		"a secret":       {args: []string{"--url", "https://a.example/#signin=x"}, err: "--url", code: exitUsage},
 		"an argument":    {args: []string{"x"}, err: "--url", code: exitUsage},

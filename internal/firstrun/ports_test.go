@@ -42,7 +42,8 @@ func TestFindPort(t *testing.T) {
 			t.Errorf("got port %s, note %q, error %v", free, note, err)
 		}
 		t.Setenv(adminVariable, "localhost:"+port)
-		if _, err := findAdmin(map[string]bool{}, nil); err == nil || !strings.Contains(err.Error(), adminVariable+"=") {
+		_, err = findAdmin(map[string]bool{}, nil)
+		if err == nil || !strings.Contains(err.Error(), adminVariable+"=") {
 			t.Errorf("admin endpoint: got error %v", err)
 		}
 	}
