@@ -41,7 +41,7 @@ http://127.0.0.1:{$HTTP} {
 
 // browserTimeout limits each step in the browser. It is generous because the machine may be
 // busy.
-const browserTimeout = time.Minute
+const browserTimeout = 2 * time.Minute
 
 // browser is a Chromium tab.
 type browser struct {

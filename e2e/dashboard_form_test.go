@@ -473,10 +473,13 @@ func TestDashboardSessionEnds(t *testing.T) {
 	if n := d.dialogs(); n != 2 {
 		t.Errorf("%d dialogs are open, want the sign-in above the form", n)
 	}
-	d.do(chromedp.KeyEvent(kb.Escape)) // the sign-in can't be closed
+	// The sign-in can't be closed, and neither key nor Back gets to the form below it.
+	d.do(chromedp.KeyEvent(kb.Escape))
 	d.script(`history.back()`)
-	d.shows("Discard your changes?")
-	d.press("Keep editing")
+	d.shows("Sign in to Mollygate")
+	if n := d.dialogs(); n != 2 {
+		t.Errorf("after Escape and Back, %d dialogs are open, want the sign-in above the form", n)
+	}
 	if name, owner := d.value("name"), d.value("owner"); name != "Release" || owner != "shop" {
 		t.Errorf("the form has lost the name or the owner: %q, %q", name, owner)
 	}

@@ -190,7 +190,7 @@ func TestCommandInCaddy(t *testing.T) {
 		{append([]string{"show", "000000000000"}, address...), exitNotFound, "Error: No token has this ID."},
 		{append([]string{"show", "x"}, address...), exitNotFound, "Error: no API key has the ID"},
 		{[]string{"list", "--none"}, exitUsage, "Error: unknown flag: --none\nSee 'caddy api-token list --help'.\n"},
-		{[]string{"nope"}, exitUsage, "Error: unknown command \"nope\"\nSee 'caddy api-token --help'.\n"},
+		{[]string{"xyzzy"}, exitUsage, "Error: unknown command \"xyzzy\"\nSee 'caddy api-token --help'.\n"},
 		{nil, exitOK, ""},
 		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no response"},
 	} {

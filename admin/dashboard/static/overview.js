@@ -1,6 +1,6 @@
 // @ts-check
 // The first page: requests, keys that need attention, the busiest keys, and the health.
-import { html, useEffect } from "./vendor/preact.js";
+import { html, useEffect, useRef } from "./vendor/preact.js";
 import { get } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
 import { askExtend, askRevoke, askRotate, askTrim, openForm } from "./dialogs.js";
@@ -42,11 +42,21 @@ const reasons = {
 
 export function OverviewPage() {
   const { query } = useRoute();
-  const overview = useData(() => get("overview"), []);
+  const changed = useRef(0);
+  const overview = useData(
+    () => get("overview"),
+    [],
+    ({ kind }) => {
+      if (kind === "change") changed.current = Date.now();
+      return true;
+    },
+  );
   const { data, reload } = overview;
-  // The chart moves on without events. The first survey of a large store takes seconds.
+  // The chart moves on without events. The server surveys the keys a while after a change, and
+  // the first survey of a large store takes seconds.
   useEffect(() => {
-    const timer = setTimeout(reload, data && !data.tokens ? 1000 : 60_000);
+    const surveying = (data && !data.tokens) || Date.now() - changed.current < 90_000;
+    const timer = setTimeout(reload, surveying ? 2000 : 60_000);
     return () => clearTimeout(timer);
   }, [data]);
   const range = ranges.has(query.range) ? query.range : "7d";
