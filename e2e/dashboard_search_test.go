@@ -107,7 +107,7 @@ func TestDashboardLookup(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	d.press("Revoke now")
-	d.shows("This can't be undone.", "used within the last hour")
+	d.shows("This can't be undone.", "Last used")
 	d.press("Revoke")
 	d.shows(`Revoked "mobile CI".`)
 	if status := d.ask(key); status != http.StatusUnauthorized {

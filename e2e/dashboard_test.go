@@ -206,7 +206,7 @@ func (d *dashboard) quiet() {
 func TestDashboardKeyLifecycle(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)
-	d.shows("Sign in to Mollygate", "caddy api-token create --kind admin")
+	d.shows("Sign in to Mollygate", "caddy api-token open")
 	d.press("Sign in")
 	d.shows("Enter your admin key.")
 	d.fill("Admin key", "mma_nonsense")

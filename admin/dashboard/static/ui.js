@@ -119,8 +119,11 @@ export function Menu({ label, icon = "more", content, items, class: style = "ico
     menu.style.left = `${Math.max(8, Math.min(anchor.left, document.body.clientWidth - width - 8))}px`;
     menu.style.top = `${anchor.bottom + height + 8 > innerHeight ? Math.max(8, anchor.top - height - 4) : anchor.bottom + 4}px`;
     /** @type {HTMLElement | null} */ (menu.querySelector("[role^=menuitem]"))?.focus();
-    const away = () => close(false);
-    window.addEventListener("scroll", away, { once: true });
+    // Opening can scroll the page a little later; only a button that moves takes the menu along.
+    const away = () => {
+      if (Math.abs((button.current?.getBoundingClientRect().top ?? 0) - anchor.top) > 4) close(false);
+    };
+    window.addEventListener("scroll", away);
     return () => window.removeEventListener("scroll", away);
   }, [open]);
   /** @param {KeyboardEvent} event */
