@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 )
 
@@ -29,18 +28,9 @@ type Events struct {
 
 // Events opens a stream of events. The caller must close it.
 func (c *Client) Events(ctx context.Context) (*Events, error) {
-	request, err := c.request(ctx, call{method: http.MethodGet, path: "/events"})
+	response, err := c.open(ctx, "/events", "text/event-stream")
 	if err != nil {
 		return nil, err
-	}
-	request.Header.Set("Accept", "text/event-stream, application/problem+json")
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, transportError(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		defer response.Body.Close()
-		return nil, readError(response)
 	}
 	return &Events{response.Body, bufio.NewScanner(response.Body)}, nil
 }

@@ -21,13 +21,13 @@ type Backup struct {
 	Unsaved int
 }
 
-// Backup returns a copy of the token store. The caller must close the copy.
-func (c *Client) Backup(ctx context.Context) (*Backup, error) {
-	request, err := c.request(ctx, call{method: http.MethodGet, path: "/backup"})
+// open gets a response that is read as it arrives. The caller must close its body.
+func (c *Client) open(ctx context.Context, path, accept string) (*http.Response, error) {
+	request, err := c.request(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", "application/octet-stream, application/problem+json")
+	request.Header.Set("Accept", accept+", application/problem+json")
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, transportError(err)
@@ -35,6 +35,15 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
 		return nil, readError(response)
+	}
+	return response, nil
+}
+
+// Backup returns a copy of the token store. The caller must close the copy.
+func (c *Client) Backup(ctx context.Context) (*Backup, error) {
+	response, err := c.open(ctx, "/backup", "application/octet-stream")
+	if err != nil {
+		return nil, err
 	}
 	number := func(header string) int {
 		n, _ := strconv.Atoi(response.Header.Get(header)) // 0 if it is missing
