@@ -28,7 +28,7 @@ type Events struct {
 
 // Events opens a stream of events. The caller must close it.
 func (c *Client) Events(ctx context.Context) (*Events, error) {
-	response, err := c.open(ctx, "/events", "text/event-stream")
+	response, err := c.open(ctx, "/events", "text/event-stream") //nolint:bodyclose // by Events.Close
 	if err != nil {
 		return nil, err
 	}
