@@ -173,12 +173,16 @@ const (
 )
 
 // TestAllocations compares a request's allocations with and without a gate. Caddy itself makes
-// one of the allocations, for the directive.
+// one of the allocations, for the directive. With the race detector, a [sync.Pool] drops a
+// quarter of its values at random, so the test counts the request with the fewest allocations.
 func TestAllocations(t *testing.T) {
 	sites, token := loadChains(t)
 	allocations := func(site, token string, status int) float64 {
 		send, w := sites.request(site, token)
-		n := testing.AllocsPerRun(200, send)
+		n := testing.AllocsPerRun(1, send)
+		for range 200 {
+			n = min(n, testing.AllocsPerRun(1, send))
+		}
 		if w.status != status {
 			t.Errorf("%s: status %d, want %d", site, w.status, status)
 		}
