@@ -311,7 +311,7 @@ func TestHealth(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil {
 		t.Fatal(err)
 	}
-	if w.Code != http.StatusOK || response.Status != "ok" || !strings.Contains(response.Warning, "3h0m0s behind") {
+	if w.Code != http.StatusOK || response.Status != "ok" || !strings.Contains(response.Warning, "3 hours behind") {
 		t.Errorf("got status %d and body %s", w.Code, w.Body)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
 	"github.com/mollygate/mollygate/gate"
@@ -127,16 +128,22 @@ func summarize(checks healthChecks) health {
 
 func clockCheck(store *tokenstore.Store) healthCheck {
 	if behind := store.ClockBehind(); behind > 0 {
-		return healthCheck{Status: checkWarning, Detail: "The clock is " + behind.Round(time.Second).String() +
+		return healthCheck{Status: checkWarning, Detail: "The clock is " + roughly(behind) +
 			" behind the latest time recorded in the token store. " +
 			"The recorded time is used until the clock has caught up. Correct the clock."}
 	}
 	if ahead := store.ClockAhead(); ahead > 0 {
-		return healthCheck{Status: checkWarning, Detail: "The clock is " + ahead.Round(time.Second).String() +
+		return healthCheck{Status: checkWarning, Detail: "The clock is " + roughly(ahead) +
 			" ahead of the time that has elapsed while the token store was in use. " +
 			"No old data is deleted until you confirm the clock with caddy api-token clock accept, or correct it."}
 	}
 	return healthCheck{Status: checkOK}
+}
+
+// roughly returns a duration in its largest unit, such as "5 days".
+func roughly(d time.Duration) string {
+	var start time.Time
+	return strings.TrimSpace(humanize.RelTime(start, start.Add(d), "", ""))
 }
 
 func journalCheck(store *tokenstore.Store) healthCheck {

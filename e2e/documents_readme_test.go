@@ -162,7 +162,7 @@ func TestReadme(t *testing.T) {
 }
 
 // TestFirstRunPorts checks that a first run next to another Caddy of the same user, which would
-// share its ports, says so and doesn't start.
+// share its ports, says so and doesn't start. The same holds if it would share its data.
 func TestFirstRunPorts(t *testing.T) {
 	t.Parallel()
 	c := newCaddy(t, nil)
@@ -183,6 +183,9 @@ func TestFirstRunPorts(t *testing.T) {
 		if err == nil || !strings.Contains(out, names) || !strings.Contains(out, variable) {
 			t.Errorf("%s is taken: %v, %s", variable, err, out)
 		}
+	}
+	if out, err := c.bash(program); err == nil || !strings.Contains(out, "already runs a gate with the keys in .mollygate") {
+		t.Errorf("a second first run in the same directory: %v, %s", err, out)
 	}
 	if _, err := os.Stat(c.path("other")); err == nil {
 		t.Error("a first run that didn't start created its directory")

@@ -40,8 +40,9 @@ Pass its ID, its hint such as mmk_4fQ9Zt2LkVb7_…, or its exact name instead.
 
 Exit status: 0 success; 1 other failure, or 'scan' could not read something;
 2 invalid command; 3 not found; 4 refused, or 'list --status expiring' or 'scan'
-found keys, 'explain' reports a refusal, 'check' found damage, or 'repair' lost
-records; 5 conflict; 6 no response, or no usable response, from the server.`,
+found keys, 'explain' reports a refusal, 'status' a problem, 'check' found damage,
+or 'repair' lost records; 5 conflict; 6 no response, or no usable response, from
+the server.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,
@@ -106,8 +107,16 @@ func (c *console) exit(cmd *cobra.Command, err error) error {
 // message writes a human-readable message and a line break to standard error.
 func (c *console) message(format string, args ...any) {
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
-		_, _ = fmt.Fprintln(c.err, printable(line)) // a failure can't be reported anywhere else
+		_, _ = fmt.Fprintln(c.err, printable(ownName(line))) // a failure can't be reported anywhere else
 	}
+}
+
+// ownName replaces caddy with this program's name in the commands in a text.
+func ownName(text string) string {
+	if caddy.CustomBinaryName == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "caddy api-token", caddy.CustomBinaryName+" api-token")
 }
 
 // usageError is the error for an invalid command that had no effect.

@@ -163,7 +163,12 @@ var keyFields = []field[client.Token]{
 	{column: column{name: "STATUS", style: statusStyle}, value: func(t client.Token) any { return t.Status }},
 	{column: column{name: "SCOPES", rank: 1, least: 10, list: true},
 		value: func(t client.Token) any { return t.Scopes }},
-	{column: column{name: "EXPIRES", rank: 4}, value: func(t client.Token) any { return until(t.ExpiresAt) }},
+	{column: column{name: "EXPIRES", rank: 4}, value: func(t client.Token) any {
+		if !t.RevokedAt.IsZero() {
+			return "" // it never works again
+		}
+		return until(t.ExpiresAt)
+	}},
 	{column: column{name: "LAST USED", rank: 5}, value: func(t client.Token) any { return since(t.LastUsedAt) }},
 	{column: column{name: "USES", rank: 3, right: true}, value: func(t client.Token) any { return t.UsageCount }},
 	{column: column{name: "REFUSED", right: true}, wide: true,

@@ -29,7 +29,7 @@ var refusalFields = []field[client.RefusedRequest]{
 	{column: column{name: "TIME (UTC)"}, value: func(r client.RefusedRequest) any { return instant(r.Time) }},
 	{column: column{name: "CODE", style: func(string) style { return yellow }},
 		value: func(r client.RefusedRequest) any { return r.Code }},
-	{column: column{name: "METHOD"}, value: func(r client.RefusedRequest) any { return r.Method }},
+	{column: column{name: "METHOD", rank: 2}, value: func(r client.RefusedRequest) any { return r.Method }},
 	{column: column{name: "PATH", rank: 4, least: 16}, value: func(r client.RefusedRequest) any { return r.Path }},
 	{column: column{name: "SCOPE"}, wide: true, value: func(r client.RefusedRequest) any { return r.Scope }},
 	{column: column{name: "IP", rank: 3}, value: func(r client.RefusedRequest) any { return r.IP }},

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -93,6 +94,7 @@ func (i *invocation) compact() error {
 	if err != nil {
 		return api.explain(err)
 	}
-	i.message("Compacted the key store from %[2]d to %[1]d bytes.", compacted.After, compacted.Before)
+	i.message("Compacted the key store from %s to %s.", humanize.IBytes(uint64(compacted.Before)),
+		humanize.IBytes(uint64(compacted.After)))
 	return nil
 }

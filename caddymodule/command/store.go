@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -52,7 +53,7 @@ func (i *invocation) backup() error {
 	if err != nil {
 		return err
 	}
-	i.message("Wrote %s (%d bytes).", name, length)
+	i.message("Wrote %s (%s).", name, humanize.IBytes(uint64(length)))
 	return nil
 }
 
@@ -152,8 +153,8 @@ func (i *invocation) checkFile(name string) error {
 	if report.More > 0 {
 		i.message("and %d more", report.More)
 	}
-	i.message("%d keys, %d audit entries, %d problems", report.Tokens, report.AuditEntries,
-		len(report.Problems)+report.More)
+	i.message("%s keys, %s audit entries, %s problems", count(uint64(report.Tokens)), count(uint64(report.AuditEntries)),
+		count(uint64(len(report.Problems)+report.More)))
 	if len(report.Problems) > 0 {
 		return exitError(exitRefused)
 	}

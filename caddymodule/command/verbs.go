@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -93,9 +92,7 @@ func unknownFlag(flags *pflag.FlagSet, err error) error {
 
 func (v verb) cobra(c *console) *cobra.Command {
 	cmd := v.command
-	if caddy.CustomBinaryName != "" {
-		cmd.Example = strings.ReplaceAll(cmd.Example, "caddy api-token", caddy.CustomBinaryName+" api-token")
-	}
+	cmd.Example = ownName(cmd.Example)
 	cmd.Args = cobra.ArbitraryArgs
 	v.flags(cmd.Flags())
 	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (without --config)")

@@ -15,9 +15,9 @@ const ownKeyText = `{"id":"4fQ9Zt2LkVb7","name":"ci","account":"alice","scopes":
 	`"rate_limit":{"requests":60,"window":"1m","remaining":59,"reset_in":1},` +
 	`"quota":{"requests":10000,"period":"month","remaining":9188,"reset_in":448072}}`
 
-// TestCommandWhoami checks what whoami shows, and that it sends the key only in the header.
-func TestCommandWhoami(t *testing.T) {
-	t.Parallel()
+// newOwnKeyServer returns a server with a gate, whose URL has a path.
+func newOwnKeyServer(t *testing.T) *httptest.Server {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.RequestURI != "/base"+gate.OwnKeyPath || r.Header.Get("Authorization") != "Bearer "+commandVector {
 			t.Errorf("got a request for %s with the header %v", r.RequestURI, r.Header)
@@ -25,6 +25,13 @@ func TestCommandWhoami(t *testing.T) {
 		_, _ = io.WriteString(w, ownKeyText+"\n")
 	}))
 	t.Cleanup(server.Close)
+	return server
+}
+
+// TestCommandWhoami checks what whoami shows, and that it sends the key only in the header.
+func TestCommandWhoami(t *testing.T) {
+	t.Parallel()
+	server := newOwnKeyServer(t)
 	for _, base := range []string{"/base", "/base/"} {
 		got := runCommand(&console{in: strings.NewReader(commandVector + "\n")}, "whoami", "--key-stdin",
 			server.URL+base)

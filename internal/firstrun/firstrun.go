@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/internal/demo"
 	"github.com/mollygate/mollygate/mollymawk/mollymawktest"
+	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
 // Environment variables that Caddyfile.example reads.
@@ -84,6 +87,12 @@ func Run(options Options) error {
 	if err != nil {
 		return fmt.Errorf(
 			"reading the configuration: %w; run this command in the directory that contains Caddyfile.example", err)
+	}
+	if err := r.locate(); err != nil {
+		return err
+	}
+	if err := r.alone(); err != nil {
+		return err
 	}
 	// Caddy shares its ports with other processes of the same user, so it wouldn't notice that
 	// a port is taken.
@@ -177,22 +186,45 @@ func (r *run) welcome(first key) error {
 	select {} // Caddy's signal handler ends the process
 }
 
-// prepare makes Caddy store its data and log in the directory.
-func (r *run) prepare() error {
+// locate makes Caddy store its data in the directory.
+func (r *run) locate() error {
 	dir, err := filepath.Abs(r.Dir)
 	if err != nil {
 		return fmt.Errorf("locating the data directory: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("creating the data directory: %w", err)
 	}
 	// Caddy reads most environment variables before main starts, so set the corresponding
 	// Go variables directly. XDG_DATA_HOME is read again later to find the token store's
 	// default path.
 	caddy.DefaultStorage.Path = filepath.Join(dir, "caddy")
 	caddy.ConfigAutosavePath = filepath.Join(dir, "autosave.json")
-	if err := os.Setenv("XDG_DATA_HOME", dir); err != nil {
+	return os.Setenv("XDG_DATA_HOME", dir)
+}
+
+// alone returns an error if another process uses the directory's store.
+func (r *run) alone() error {
+	path := caddymodule.DefaultStorePath()
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	store, err := bolt.Open(path)
+	if locked, ok := errors.AsType[*bolt.LockedError](err); ok {
+		holder := "another process"
+		if locked.PID != 0 {
+			holder = fmt.Sprintf("process %d", locked.PID)
+		}
+		return fmt.Errorf("%s already runs a gate with the keys in %s: use that gate, stop it with Ctrl-C, or choose "+
+			"another directory with -dir", holder, r.Dir)
+	}
+	if err != nil {
 		return err
+	}
+	return store.Close()
+}
+
+// prepare creates the directory and redirects the log to a file in it.
+func (r *run) prepare() error {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return fmt.Errorf("creating the data directory: %w", err)
 	}
 	log, err := os.OpenFile(r.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
