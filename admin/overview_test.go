@@ -231,6 +231,27 @@ func TestSurveyInBackground(t *testing.T) {
 	t.Error("the survey isn't in the overview")
 }
 
+// TestSurveyDue verifies that a survey of many tokens is repeated sooner if a token has changed.
+func TestSurveyDue(t *testing.T) {
+	t.Parallel()
+	s := surveys{last: &survey{}, made: start, took: time.Second}
+	for _, tt := range []struct {
+		after   time.Duration
+		changed bool
+		want    bool
+	}{
+		{49 * time.Second, false, false}, {50 * time.Second, false, true}, {4 * time.Second, true, false},
+		{5 * time.Second, true, true},
+	} {
+		if s.changed = false; tt.changed {
+			s.change()
+		}
+		if got := s.due(start.Add(tt.after)); got != tt.want {
+			t.Errorf("after %s, changed %t: got %t", tt.after, tt.changed, got)
+		}
+	}
+}
+
 // slowScan is a backend whose scans wait.
 type slowScan struct {
 	tokenstore.Backend

@@ -12,19 +12,24 @@ import (
 )
 
 // surveys makes surveys and keeps the last one. A survey of many tokens takes seconds, so it
-// runs in the background, at most a fiftieth of the time.
+// runs in the background, at most a fiftieth of the time, or a fifth while tokens change.
 type surveys struct {
 	mu      sync.Mutex
 	last    *survey
 	made    time.Time
 	took    time.Duration
 	running chan struct{} // closed when the survey in progress ends; nil if there is none
+	// changed is set once a token has changed since the last survey began.
+	changed bool
 }
 
 const (
 	// surveyShare is the minimum age of a survey before the next one, in multiples of the time
 	// it took.
 	surveyShare = 50
+	// changedShare replaces surveyShare if a token has changed since, so that admins soon see the
+	// effect of what they do.
+	changedShare = 5
 	// surveyWait is how long a call waits for a survey.
 	surveyWait = 300 * time.Millisecond
 )
@@ -46,14 +51,31 @@ func (s *surveys) get(c *call, store *tokenstore.Store) *survey {
 	return s.last
 }
 
+// due reports whether it is time for a new survey. The caller must hold mu.
+func (s *surveys) due(now time.Time) bool {
+	share := time.Duration(surveyShare)
+	if s.changed {
+		share = changedShare
+	}
+	return s.last == nil || now.Sub(s.made) >= share*s.took
+}
+
+// change notes that a token has changed.
+func (s *surveys) change() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed = true
+}
+
 // start begins a survey if the last one is too old, and returns a channel that is closed when
 // the survey in progress ends.
 func (s *surveys) start(c *call, store *tokenstore.Store) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running != nil || s.last != nil && time.Since(s.made) < surveyShare*s.took {
+	if s.running != nil || !s.due(time.Now()) {
 		return s.running
 	}
+	s.changed = false
 	done := make(chan struct{})
 	s.running = done
 	ctx := context.WithoutCancel(c.r.Context())

@@ -96,8 +96,12 @@ export async function call(method, path, options = {}) {
     value = {}; // a proxy's error page
   }
   if (!response.ok) throw new ApiError(response.status, value ?? {});
+  if (method !== "GET") changedAt = Date.now();
   return value;
 }
+
+/** When this page last changed something. */
+export let changedAt = 0;
 
 /** @param {string} path */
 export const get = (path) => call("GET", path);

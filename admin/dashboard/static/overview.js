@@ -1,7 +1,7 @@
 // @ts-check
 // The first page: requests, keys that need attention, the busiest keys, and the health.
 import { html, useEffect, useRef } from "./vendor/preact.js";
-import { get } from "./api.js";
+import { changedAt, get } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
 import { askExtend, askRevoke, askRotate, askTrim, openForm } from "./dialogs.js";
 import * as format from "./format.js";
@@ -42,7 +42,7 @@ const reasons = {
 
 export function OverviewPage() {
   const { query } = useRoute();
-  const changed = useRef(0);
+  const changed = useRef(changedAt);
   const overview = useData(
     () => get("overview"),
     [],
