@@ -39,6 +39,14 @@ type Route struct {
 	// AdaptUpload is Adapt for Upload routes; see [Gate.AdaptUpload]. Nil leaves the body
 	// unchanged.
 	AdaptUpload func(*Upload) error
+	// Targets returns the resources that a request acts on. The gate calls it only for tokens
+	// that are bound to resources, with what Adapt has returned, so that nothing else is
+	// forwarded. It isn't called for Upload routes, whose AdaptUpload sets [Upload.Targets]. Nil
+	// means that bound tokens can't use the route, unless it has a Listing. The error is a
+	// *BodyError, which says why it isn't clear what the request acts on.
+	Targets func(*Call) ([]token.Resource, error)
+	// Listing describes the response of a route that lists resources; see [Listing].
+	Listing *Listing
 	// CredentialRefused reports whether a response with status 400 or more means that the
 	// backend refused the gate's credential. body is nil if it couldn't be read. If
 	// CredentialRefused is nil, every 401 counts as a refused credential.

@@ -1,6 +1,10 @@
 package gate
 
-import "io"
+import (
+	"io"
+
+	"github.com/mollygate/mollygate/token"
+)
 
 // Upload is a streamed request for an Upload route. [Route.AdaptUpload] converts it to the
 // form that the backend expects.
@@ -11,6 +15,8 @@ type Upload struct {
 	Body io.Reader
 	// Spool, if not nil, holds everything read from the client's Body so far.
 	Spool io.ReaderAt
+	// Targets are the resources that the upload acts on, set by [Route.AdaptUpload].
+	Targets []token.Resource
 }
 
 // AdaptUpload checks an upload and converts it to the form that the backend expects. Before
