@@ -13,6 +13,9 @@ type Catalog struct {
 	Scopes []CatalogScope
 	// Presets are named sets of grants.
 	Presets map[string]Grants
+	// ResourceTypes are the types of resources to which tokens can be bound, in the order of
+	// error messages.
+	ResourceTypes []ResourceType
 }
 
 // CatalogScope is a scope and the routes that it allows.

@@ -16,6 +16,7 @@ type Draft struct {
 	Account    string
 	Scopes     Grants
 	Preset     string
+	Resources  []string
 	AllowedIPs []string
 	// RateLimit and Quota are nil for no limit.
 	RateLimit *RateLimit
@@ -44,7 +45,10 @@ type Policy struct {
 	// MaxScopes limits the scopes of each account's tokens. An account that isn't listed has
 	// no limit.
 	MaxScopes map[string]Grants
-	Catalog   Catalog
+	// MaxResources limits the resources of each account's tokens. An account that isn't listed
+	// has no limit.
+	MaxResources map[string]Resources
+	Catalog      Catalog
 }
 
 // New checks the draft against the policy and returns the requested token, without an ID or a
@@ -89,6 +93,12 @@ func (p Policy) checked(d Draft, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	if err := p.withinAccount(&token, d.scopesField()); err != nil {
+		return Token{}, err
+	}
+	if token.Resources, err = p.resources(d); err != nil {
+		return Token{}, err
+	}
+	if err := p.resourcesWithinAccount(&token, "resources"); err != nil {
 		return Token{}, err
 	}
 	if token.AllowedIPs, err = parseAllowedIPs(d.AllowedIPs); err != nil {
@@ -187,6 +197,27 @@ func (p Policy) withinAccount(token *Token, field string) error {
 			strings.Join(maximum, ", "))
 	}
 	return nil
+}
+
+func (p Policy) resources(d Draft) (Resources, error) {
+	if d.Kind == KindAdmin && len(d.Resources) > 0 {
+		return nil, fieldErrorf("resources", "an admin token never calls the backend, so it has no resources")
+	}
+	resources, err := p.Catalog.CheckResources(d.Resources)
+	if err != nil {
+		return nil, fieldErrorf("resources", "%v", err)
+	}
+	return resources, nil
+}
+
+// resourcesWithinAccount checks the token's resources against its account's maximum.
+func (p Policy) resourcesWithinAccount(token *Token, field string) error {
+	maximum, limited := p.MaxResources[token.Account]
+	if !limited || p.Catalog.resourcesWithin(token.Resources, maximum) {
+		return nil
+	}
+	return fieldErrorf(field, "the tokens of account %s must be bound to resources within %s", token.Account,
+		strings.Join(maximum, ", "))
 }
 
 func (p Policy) rateLimit(kind Kind, limit *RateLimit) (RateLimit, error) {

@@ -16,6 +16,7 @@ type Edit struct {
 	// Scopes and Preset are mutually exclusive.
 	Scopes     Grants
 	Preset     *string
+	Resources  *[]string
 	AllowedIPs *[]string
 	// RateLimit and Quota return the new limit; nil means no limit.
 	RateLimit func(old *RateLimit) *RateLimit
@@ -65,6 +66,9 @@ func (p Policy) edit(token *Token, edit Edit, now time.Time) (err error) {
 	if err := p.editScopes(token, edit); err != nil {
 		return err
 	}
+	if err := p.editResources(token, edit); err != nil {
+		return err
+	}
 	if edit.AllowedIPs != nil {
 		if token.AllowedIPs, err = parseAllowedIPs(*edit.AllowedIPs); err != nil {
 			return err
@@ -96,6 +100,20 @@ func (p Policy) editScopes(token *Token, edit Edit) (err error) {
 		return err
 	}
 	return p.withinAccount(token, draft.scopesField())
+}
+
+// editResources runs after the account has changed, like editScopes.
+func (p Policy) editResources(token *Token, edit Edit) (err error) {
+	switch {
+	case edit.Resources != nil:
+		if token.Resources, err = p.resources(Draft{Kind: token.Kind, Resources: *edit.Resources}); err != nil {
+			return err
+		}
+		return p.resourcesWithinAccount(token, "resources")
+	case edit.Account != nil:
+		return p.resourcesWithinAccount(token, "account")
+	}
+	return nil
 }
 
 func (p Policy) editLimits(token *Token, edit Edit) (err error) {
@@ -192,6 +210,7 @@ func differences(old, token *Token) map[string]string {
 	addChange(changes, "name", old.Name, token.Name)
 	addChange(changes, "account", old.Account, token.Account)
 	addChange(changes, "scopes", strings.Join(old.Scopes, " "), strings.Join(token.Scopes, " "))
+	addChange(changes, "resources", strings.Join(old.Resources, " "), strings.Join(token.Resources, " "))
 	addChange(changes, "allowed_ips", joinPrefixes(old.AllowedIPs), joinPrefixes(token.AllowedIPs))
 	addChange(changes, "rate_limit", old.RateLimit.String(), token.RateLimit.String())
 	addChange(changes, "quota", old.Quota.String(), token.Quota.String())

@@ -37,6 +37,7 @@ func fullToken() *Token {
 		ID: testID, Format: FormatNative, Prefix: "mm", Name: "GitHub CI",
 		Terms: Terms{
 			Kind: KindAPI, Account: "alice", Scopes: Grants{"block:*", "unikernel:list"},
+			Resources: Resources{"instance/default", "unikernel/web-*"},
 			AllowedIPs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"),
 				netip.MustParsePrefix("0.0.0.0/0")},
 			RateLimit: RateLimit{maxRateRequests, maxWindow},

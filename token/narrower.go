@@ -37,7 +37,7 @@ func (t *Token) allowsNoMore(other *Token) bool {
 		(other.ExpiresAt.IsZero() || !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(other.ExpiresAt)) &&
 		!t.NotBefore.Before(other.NotBefore) && t.previousAllowsNoMore(other) &&
 		!slices.ContainsFunc(t.Scopes, func(grant string) bool { return !other.Scopes.includes(grant) }) &&
-		within(t.AllowedIPs, other.AllowedIPs) &&
+		t.Resources.within(other.Resources) && within(t.AllowedIPs, other.AllowedIPs) &&
 		(t.RateLimit == other.RateLimit || other.RateLimit == RateLimit{}) &&
 		(t.Quota == other.Quota || other.Quota == Quota{})
 }

@@ -43,6 +43,7 @@ const (
 	fieldRateWindow // in seconds
 	fieldQuotaRequests
 	fieldQuotaPeriod
+	fieldResource
 )
 
 // EncodeToken returns a token's record, which a backend stores under the token's ID.
@@ -84,7 +85,11 @@ func (t *Terms) fields(b []byte) []byte {
 	b = wire.AppendUint(b, fieldRateRequests, uint64(t.RateLimit.Requests))
 	b = wire.AppendUint(b, fieldRateWindow, uint64(t.RateLimit.Window/time.Second))
 	b = wire.AppendUint(b, fieldQuotaRequests, uint64(t.Quota.Requests))
-	return wire.AppendUint(b, fieldQuotaPeriod, uint64(t.Quota.Period))
+	b = wire.AppendUint(b, fieldQuotaPeriod, uint64(t.Quota.Period))
+	for _, pattern := range t.Resources {
+		b = wire.AppendString(b, fieldResource, pattern)
+	}
+	return b
 }
 
 // DecodeToken decodes the record stored under id. The error wraps [ErrDamaged]. The token
@@ -102,7 +107,8 @@ func DecodeToken(id ID, record []byte) (*Token, error) {
 // Decode reuses the token's slices and maps.
 func (t *Token) Decode(id ID, record []byte, borrowed bool) error {
 	clear(t.Metadata)
-	*t = Token{ID: id, Terms: Terms{Scopes: t.Scopes[:0], AllowedIPs: t.AllowedIPs[:0]}, Metadata: t.Metadata}
+	*t = Token{ID: id, Terms: Terms{Scopes: t.Scopes[:0], Resources: t.Resources[:0],
+		AllowedIPs: t.AllowedIPs[:0]}, Metadata: t.Metadata}
 	fields, err := wire.VerifyChecksum(tokenRecord, t.ID[:], record)
 	if err != nil {
 		return err
@@ -164,6 +170,8 @@ func (t *Terms) setField(number protowire.Number, f wire.Field) error {
 		return f.SetString(&t.Account)
 	case fieldScope:
 		return f.AddString((*[]string)(&t.Scopes))
+	case fieldResource:
+		return f.AddString((*[]string)(&t.Resources))
 	case fieldAllowedIP:
 		return f.AddPrefix(&t.AllowedIPs)
 	case fieldRateRequests:

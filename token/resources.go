@@ -1,6 +1,11 @@
 package token
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
 
 // Resource is something in the backend that a request acts on, such as unikernel/webshop.
 type Resource struct {
@@ -83,4 +88,128 @@ func (r Resources) onlyContainers(targets []Resource) bool {
 		}
 	}
 	return true
+}
+
+// ResourceType is a type of resources at a backend.
+type ResourceType struct {
+	Name string
+	// Aliases are other names of the type. Patterns may use them; tokens have only Name.
+	Aliases []string
+	// Container is as in [Resource].
+	Container bool
+	// Check returns an error for a name that no resource of the type has. It may return the name
+	// in another spelling, which is how targets and patterns are compared. For a pattern's prefix,
+	// partial is set. Nil accepts any name.
+	Check func(name string, partial bool) (string, error)
+}
+
+// CheckResources returns the patterns in their canonical spelling, sorted and without
+// duplicates, or an error about a pattern.
+func (c Catalog) CheckResources(patterns []string) (Resources, error) {
+	if n := len(patterns); n > maxResources {
+		return nil, fmt.Errorf("%d given; at most %d are allowed", n, maxResources)
+	}
+	var checked Resources
+	for _, pattern := range patterns {
+		canonical, err := c.checkResource(pattern)
+		if err != nil {
+			return nil, err
+		}
+		checked = append(checked, canonical)
+	}
+	slices.Sort(checked)
+	return slices.Compact(checked), nil
+}
+
+func (c Catalog) checkResource(pattern string) (string, error) {
+	name, rest, ok := strings.Cut(pattern, "/")
+	if !ok || rest == "" {
+		return "", fmt.Errorf("%s: write a type, a slash and a name, such as unikernel/web or unikernel/web-*",
+			quote(pattern))
+	}
+	i := slices.IndexFunc(c.ResourceTypes, func(t ResourceType) bool {
+		return t.Name == name || slices.Contains(t.Aliases, name)
+	})
+	if i < 0 {
+		if len(c.ResourceTypes) == 0 {
+			return "", fmt.Errorf("%s: none of the configured routes can be bound to resources", quote(pattern))
+		}
+		return "", fmt.Errorf("%s: %s is not a type of resource; the types are %s", quote(pattern), quote(name),
+			strings.Join(c.resourceTypes(), ", "))
+	}
+	prefix, partial := strings.CutSuffix(rest, "*")
+	switch r, found := findRune(prefix, isControl); {
+	case strings.Contains(prefix, "*"):
+		return "", fmt.Errorf("%s: write * only at the end", quote(pattern))
+	case found:
+		return "", fmt.Errorf("%s: contains the control character %U", quote(pattern), r)
+	case !utf8.ValidString(prefix):
+		return "", fmt.Errorf("%s: is not valid UTF-8", quote(pattern))
+	case utf8.RuneCountInString(prefix) > maxResourceName:
+		return "", fmt.Errorf("a name has more than %d characters", maxResourceName)
+	}
+	typ := c.ResourceTypes[i]
+	if typ.Check != nil && prefix != "" {
+		var err error
+		if prefix, err = typ.Check(prefix, partial); err != nil {
+			return "", fmt.Errorf("%s: %w", quote(pattern), err)
+		}
+	}
+	if partial {
+		prefix += "*"
+	}
+	return typ.Name + "/" + prefix, nil
+}
+
+// resourceTypes returns the names of the types, sorted as in the catalog.
+func (c Catalog) resourceTypes() []string {
+	names := make([]string, 0, len(c.ResourceTypes))
+	for _, t := range c.ResourceTypes {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// resourcesWithin reports whether patterns allow nothing that maximum doesn't.
+func (c Catalog) resourcesWithin(patterns, maximum Resources) bool {
+	container := func(pattern string) bool {
+		name, _, _ := strings.Cut(pattern, "/")
+		return slices.ContainsFunc(c.ResourceTypes, func(t ResourceType) bool { return t.Name == name && t.Container })
+	}
+	content := func(pattern string) bool { return !container(pattern) }
+	if len(patterns) == 0 || slices.ContainsFunc(maximum, content) && !slices.ContainsFunc(patterns, content) {
+		return false // more than the maximum inside a container
+	}
+	for _, pattern := range maximum {
+		if typ, _, _ := strings.Cut(pattern, "/"); container(pattern) && !patterns.Name(typ) {
+			return false // any container
+		}
+	}
+	return !slices.ContainsFunc(patterns, func(pattern string) bool {
+		typ, _, _ := strings.Cut(pattern, "/")
+		switch {
+		case maximum.includes(pattern):
+			return false
+		case container(pattern):
+			return maximum.Name(typ) // other containers only narrow
+		}
+		return maximum.Name(typ) || slices.ContainsFunc(maximum, content)
+	})
+}
+
+// within reports whether r allows nothing that other doesn't. It may return false even if that
+// is so.
+func (r Resources) within(other Resources) bool {
+	return len(other) == 0 || len(r) > 0 && !slices.ContainsFunc(other, func(pattern string) bool {
+		typ, _, _ := strings.Cut(pattern, "/")
+		return !r.Name(typ)
+	}) && !slices.ContainsFunc(r, func(pattern string) bool { return !other.includes(pattern) })
+}
+
+// includes reports whether a pattern covers everything that another pattern does.
+func (r Resources) includes(pattern string) bool {
+	return slices.ContainsFunc(r, func(p string) bool {
+		prefix, wild := strings.CutSuffix(p, "*")
+		return p == pattern || wild && strings.HasPrefix(pattern, prefix)
+	})
 }

@@ -17,6 +17,8 @@ type Terms struct {
 	Account string
 	// Scopes are the token's grants; empty for admin tokens.
 	Scopes Grants
+	// Resources are the resources to which the token is bound; empty for admin tokens.
+	Resources Resources
 	// AllowedIPs are the addresses from which the token may be used; empty means any.
 	AllowedIPs []netip.Prefix
 	RateLimit  RateLimit

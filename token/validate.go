@@ -14,6 +14,8 @@ const (
 	maxNameLength     = 100 // characters
 	maxScopes         = 256
 	maxAllowedIPs     = 256
+	maxResources      = 256
+	maxResourceName   = 255  // characters
 	maxMetadata       = 64   // entries
 	maxMetadataKey    = 64   // characters
 	maxMetadataLength = 1024 // characters
