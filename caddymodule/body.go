@@ -32,7 +32,7 @@ func (h *BearerAuth) readBody(w http.ResponseWriter, r *http.Request, body *body
 	if err == nil {
 		return gate.Refusal{}
 	}
-	return bodyRefusal(err)
+	return bodyRefusal(err, &gate.Finding{}) // the body isn't malformed
 }
 
 // limitReading starts body_timeout and returns a function that stops it. Unlike Caddy's own
@@ -47,8 +47,9 @@ func (h *BearerAuth) limitReading(w http.ResponseWriter) (end func()) {
 	return func() { _ = controller.SetReadDeadline(time.Time{}) }
 }
 
-// bodyRefusal returns the refusal for a request whose body could not be read.
-func bodyRefusal(err error) gate.Refusal {
+// bodyRefusal returns the refusal for a request whose body could not be read. f is what is known
+// about the request.
+func bodyRefusal(err error, f *gate.Finding) gate.Refusal {
 	var refusal gate.Refusal
 	handlerErr, byHandler := errors.AsType[caddyhttp.HandlerError](err)
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
@@ -60,8 +61,7 @@ func bodyRefusal(err error) gate.Refusal {
 		refusal.Detail = "The gateway can't store the upload on its disk. " +
 			"Try again after the time in the Retry-After header, and tell the operator if that doesn't help."
 	case isInvalid:
-		refusal = gate.Refuse(gate.InvalidRequestBody)
-		refusal.Detail = invalid.Detail
+		refusal = f.RefuseBody(invalid)
 	case tooLarge, errors.Is(err, errBodyTooLarge):
 		refusal = gate.Refuse(gate.BodyTooLarge)
 	case errors.Is(err, errBuffersFull):

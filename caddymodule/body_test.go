@@ -11,6 +11,8 @@ import (
 	"testing/iotest"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mollygate/mollygate/gate"
 )
 
 // TestBodyBuffer reads bodies of every length close to the sizes at which the buffer grows.
@@ -71,7 +73,7 @@ func TestBodyRefusal(t *testing.T) {
 		"memory":     {errBuffersFull, "503 overloaded"},
 		"truncated":  {io.ErrUnexpectedEOF, "400 invalid_request"},
 	} {
-		refusal := bodyRefusal(tt.err)
+		refusal := bodyRefusal(tt.err, &gate.Finding{})
 		if got := fmt.Sprintf("%d %s", refusal.Status, refusal.Code); got != tt.want || refusal.Err == nil {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}

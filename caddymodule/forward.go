@@ -83,7 +83,10 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if !streamed {
 		p.call = gate.Call{Query: r.URL.RawQuery, ContentType: r.Header["Content-Type"], Body: p.body.bytes}
 		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
-			return p.refuseUncontacted(w, r, bodyRefusal(err))
+			return p.refuseUncontacted(w, r, bodyRefusal(err, &p.Finding))
+		}
+		if refusal := p.handler.gate.Bind(&p.Finding, &p.call); refusal.Code != "" {
+			return p.refuseUncontacted(w, r, refusal)
 		}
 	}
 	p.beginContext(r)
@@ -127,6 +130,9 @@ func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
 			return err
 		}
 	}
+	if listing, keep := p.ListFilter(); listing != nil {
+		return p.sendFiltered(next, out, listing, keep)
+	}
 	if p.call.Response.Unit == 0 {
 		return callNext(next, &p.response, out, p.response.buffering)
 	}
@@ -136,6 +142,17 @@ func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
 	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 		return verified.serve(next, r, logger)
+	}), &p.response, out, p.response.buffering)
+}
+
+// sendFiltered passes a request for a list to the next handlers, and filters their response.
+func (p *exchange) sendFiltered(next caddyhttp.Handler, out *http.Request, listing *gate.Listing,
+	keep func(name string) bool) error {
+	prepareList(out.Header)
+	filtered := newFilteredResponse(&p.response, listing, keep)
+	logger := p.handler.logger.With(zap.String("route", p.Route.Name()))
+	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		return filtered.serve(next, r, logger)
 	}), &p.response, out, p.response.buffering)
 }
 

@@ -38,7 +38,7 @@ func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate
 	}
 	call := gate.Call{Query: r.URL.RawQuery, ContentType: r.Header["Content-Type"], Body: body.bytes}
 	if err := h.gate.Adapt(d.Route, &call); err != nil {
-		return h.refuse(w, r, bodyRefusal(err))
+		return h.refuse(w, r, bodyRefusal(err, &gate.Finding{}))
 	}
 	setCall(out, &call)
 	out.RequestURI = out.URL.RequestURI()
@@ -84,7 +84,7 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	opened, err := h.openUpload(w, r, route, &sent, &spooled)
 	defer spooled.close()
 	if err != nil {
-		return h.refuse(w, r, bodyRefusal(err))
+		return h.refuse(w, r, bodyRefusal(err, &gate.Finding{}))
 	}
 	// If the client disconnects, reading the body fails at the end of a chunk. The client's
 	// context cancels the request only after the whole body has been sent to the backend.
@@ -104,7 +104,7 @@ func (h *BearerAuth) forwardUpload(w http.ResponseWriter, r, out *http.Request, 
 	if err := next.ServeHTTP(response, out); body.err == nil || response.begun {
 		return err
 	}
-	return h.refuse(w, r, bodyRefusal(body.err))
+	return h.refuse(w, r, bodyRefusal(body.err, &gate.Finding{}))
 }
 
 // browserUpload is the body of an upload without a token. Until the handlers return, only one

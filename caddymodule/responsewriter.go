@@ -118,7 +118,6 @@ func (rw *responseWriter) abort() {
 	rw.aborted.Store(true)
 	rw.cutOff()
 	// A concurrent write may have just set Caddy's own deadline.
-	// A concurrent write may have just set Caddy's own deadline.
 	time.AfterFunc(cutOffAgain, rw.cutOff)
 }
 
@@ -245,6 +244,8 @@ func (rw *responseWriter) fail(err error) error {
 		panic(http.ErrAbortHandler) // the client has disconnected
 	case errors.Is(err, errEmptyResponse):
 		return rw.replace(gate.BackendIncomplete, err)
+	case errors.Is(err, errUnfiltered):
+		return rw.replace(gate.BackendError, err)
 	case rw.request.Context().Err() != nil || !ok:
 		return rw.redact(err)
 	case handlerErr.StatusCode == http.StatusGatewayTimeout:

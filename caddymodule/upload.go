@@ -51,11 +51,11 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 	case outcome != nil: // the authorization has ended
 		return *outcome
 	case err != nil:
-		return bodyRefusal(err)
+		return bodyRefusal(err, &p.Finding)
 	}
 	p.upload.Upload = opened
-	if p.Route.AdaptUpload == nil && p.spool == nil {
-		return gate.Refusal{}
+	if refusal := p.BindUpload(&opened); refusal.Code != "" || p.Route.AdaptUpload == nil && p.spool == nil {
+		return refusal
 	}
 	return p.recheck()
 }
@@ -128,7 +128,7 @@ func (u *upload) Read(b []byte) (int, error) {
 
 // fail ends a request whose body is too large, too slow or malformed.
 func (u *upload) fail(err error) error {
-	refusal := bodyRefusal(err)
+	refusal := bodyRefusal(err, &u.exchange.Finding)
 	err = canceledError{err}
 	u.exchange.response.stop(&refusal, err)
 	return err
@@ -147,7 +147,6 @@ func (u *upload) end() {
 	}
 	u.ended.Store(true)
 	u.exchange.response.stopReading()
-	// A concurrent read may have just set Caddy's own deadline.
 	// A concurrent read may have just set Caddy's own deadline.
 	time.AfterFunc(cutOffAgain, u.exchange.response.stopReading)
 	switch {

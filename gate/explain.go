@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -20,6 +21,11 @@ type Question struct {
 	// Text is the presented token. If it is empty, Token is presented with its current secret.
 	Text  string
 	Token *token.Token
+	// Body is the request's body, or nil if it isn't known. Targets, if not empty, are what the
+	// request acts on, instead of what the body says. They matter only if the token is bound to
+	// resources.
+	Body    []byte
+	Targets []token.Resource
 	// ClientIP is the client address. If it is the zero Addr, Explain skips the address check.
 	ClientIP netip.Addr
 	Now      time.Time
@@ -57,6 +63,7 @@ var checkNames = [checksEnd]string{
 	checkRoute:      "route",
 	checkRate:       "rate_limit",
 	checkScope:      "scope",
+	checkResources:  "resource",
 	checkAccount:    "account",
 	checkQuota:      "quota",
 }
@@ -84,10 +91,14 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		if c == checkToken && s.text == "" {
 			continue
 		}
-		if c == checkScope && d.Route == nil {
+		if (c == checkScope || c == checkResources) && d.Route == nil {
 			continue
 		}
-		g.check(c, &r, &d, &s)
+		if c == checkResources {
+			d.Refusal = g.explainTargets(&question, &r, &d.Finding)
+		} else {
+			g.check(c, &r, &d, &s)
+		}
 		if c == checkPath && !readable {
 			d.Refusal = Refuse(InvalidPath)
 		}
@@ -106,6 +117,29 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 	}
 	e.Token = d.Match.Token
 	return e
+}
+
+// explainTargets reads what the hypothetical request acts on, and returns a refusal if the token
+// may not act on it. If neither the body nor the targets are known, the targets may remain
+// unknown.
+func (g *Gate) explainTargets(question *Question, r *Request, f *Finding) Refusal {
+	if len(question.Targets) > 0 {
+		f.Binding = Binding{Targets: question.Targets, Read: true}
+		return f.allowTargets()
+	}
+	if refusal := f.allowTargets(); refusal.Code != "" || !f.bound() || f.Route.Targets == nil {
+		return refusal
+	}
+	call := Call{Query: r.Query, ContentType: []string{"application/json"}, Body: question.Body}
+	if invalid, ok := errors.AsType[*BodyError](g.Adapt(f.Route, &call)); ok {
+		return f.RefuseBody(invalid)
+	}
+	refusal := g.Bind(f, &call)
+	if refusal.Code == AmbiguousTarget && question.Body == nil {
+		f.Binding = Binding{}
+		return Refusal{}
+	}
+	return refusal
 }
 
 // request converts the question to a [Request]. readable reports whether an HTTP server could
@@ -158,6 +192,8 @@ func (d *Decision) passed(c check, r *Request) string {
 		return "The route is " + d.Route.Name() + ", which requires the scope " + d.Route.Scope.Name + "."
 	case checkScope:
 		return "The key has " + strings.Join(coveringGrants(d.Match.Token.Scopes, d.Route.Scope), ", ") + "."
+	case checkResources:
+		return d.passedResources()
 	case checkAccount:
 		return "The account " + d.Match.Token.Account + " is configured."
 	case checkRate:
@@ -174,6 +210,24 @@ func passedLimit(standing token.Standing, name, limit string) string {
 	}
 	return strconv.FormatInt(standing.Remaining, 10) + " of " + strconv.FormatInt(standing.Limit, 10) +
 		" requests left (" + name + " " + limit + ")."
+}
+
+func (d *Decision) passedResources() string {
+	resources := d.Match.Token.Resources
+	switch {
+	case len(resources) == 0:
+		return "The key isn't bound to resources."
+	case d.Route.Listing != nil:
+		return "The response contains only " + listed(resources) + "."
+	case !d.Read:
+		return "The key may act only on " + listed(resources) + ". To check what the request acts on, give its body " +
+			"or its target."
+	}
+	var targets []string
+	for _, target := range d.Targets {
+		targets = append(targets, target.String())
+	}
+	return "The request acts on " + strings.Join(targets, ", ") + ", and the key may act on " + listed(resources) + "."
 }
 
 func passedIP(token *tokenstore.Principal, ip netip.Addr) string {

@@ -129,6 +129,8 @@ type Finding struct {
 	Path string
 	// Upgrade is the protocol that the connection may switch to, or empty; see [SetUpgrade].
 	Upgrade string
+	// Binding says what the request acts on.
+	Binding
 	// Limits is the standing of the token's limits, if the checks got that far.
 	Limits Limits
 	// Reservation is the part of the token's quota that an allowed request has used; see
@@ -169,6 +171,7 @@ const (
 	checkRoute
 	checkRate
 	checkScope
+	checkResources
 	checkBody
 	checkAccount
 	checkQuota
@@ -266,6 +269,8 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 			d.Refusal = Refuse(InsufficientScope)
 			d.Refusal.Scope = scope.Name
 		}
+	case checkResources:
+		d.Refusal = d.allowTargets()
 	case checkBody:
 		if r.ContentLength > g.MaxBody(d.Route) {
 			d.Refusal = Refuse(BodyTooLarge)

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/token"
@@ -15,7 +16,7 @@ import (
 
 // tokenChecks are the checks that depend on the token's state. The limits aren't included,
 // because a request counts against them only once.
-var tokenChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkAccount}
+var tokenChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, checkResources, checkAccount}
 
 // Recheck decides again on an allowed request, based on its token's current state. It updates
 // the finding even if it refuses the request.
@@ -32,13 +33,19 @@ func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Ti
 
 // RecheckMatch returns a refusal if the matched token no longer allows the request that f
 // describes. A match without a known token means that the secret is no longer valid.
-// RecheckMatch reads only f's route and doesn't count against the token's limits.
+// RecheckMatch reads only f's route and targets, and doesn't count against the token's limits.
 func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)
 	}
 	request := Request{ClientIP: clientIP, Now: now}
-	d := Decision{Finding: Finding{Route: f.Route, Match: *m}}
+	d := Decision{Finding: Finding{Route: f.Route, Match: *m, Binding: f.Binding}}
+	if f.Read && f.Route != nil && f.Route.Listing != nil &&
+		!slices.Equal(f.Match.Token.Resources, m.Token.Resources) {
+		refusal := refuseResource(token.Resource{}, "This API key's resources have changed during the response.")
+		refusal.Token = m.Token
+		return refusal
+	}
 	for _, c := range tokenChecks {
 		if g.check(c, &request, &d, &scratch{}); d.Refused() {
 			d.Refusal.Token = m.Token

@@ -31,6 +31,7 @@ const (
 	RevokedToken         Code = "revoked_token"
 	DisabledToken        Code = "disabled_token"
 	InsufficientScope    Code = "insufficient_scope"
+	ResourceNotAllowed   Code = "resource_not_allowed"
 	RouteNotAllowed      Code = "route_not_allowed"
 	IPDenied             Code = "ip_denied"
 	MethodNotAllowed     Code = "method_not_allowed"
@@ -40,6 +41,7 @@ const (
 	TooEarly             Code = "too_early"
 	TooManyFailures      Code = "too_many_failures"
 	InvalidRequestBody   Code = "invalid_request_body"
+	AmbiguousTarget      Code = "ambiguous_target"
 	BodyTooLarge         Code = "body_too_large"
 	BodyTimeout          Code = "body_timeout"
 	Overloaded           Code = "overloaded"
@@ -99,6 +101,8 @@ var rules = map[Code]rule{
 		"This API key is disabled. An admin can enable it again."},
 	InsufficientScope: {http.StatusForbidden, insufficientScopeChallenge, "Insufficient scope",
 		"This API key lacks a scope that the request requires."},
+	ResourceNotAllowed: {http.StatusForbidden, noChallenge, "Resource not allowed",
+		"This API key may act only on certain resources, and the request acts on others."},
 	RouteNotAllowed: {http.StatusForbidden, noChallenge, "Route not allowed",
 		"API keys can't be used on this path. Check its spelling: paths must match exactly."},
 	IPDenied: {http.StatusForbidden, noChallenge, "Address not allowed",
@@ -120,6 +124,8 @@ var rules = map[Code]rule{
 			"Valid keys still work: check yours, and wait before you try another."},
 	InvalidRequestBody: {http.StatusBadRequest, noChallenge, "Invalid request body",
 		"The request body is not valid for this path."},
+	AmbiguousTarget: {http.StatusBadRequest, noChallenge, "Ambiguous target",
+		"It isn't clear on which resources the request acts, and this API key may act only on some."},
 	BodyTooLarge: {http.StatusRequestEntityTooLarge, noChallenge, "Body too large",
 		"The request body is larger than this route accepts."},
 	BodyTimeout: {http.StatusRequestTimeout, noChallenge, "Body timeout",
@@ -164,6 +170,9 @@ type Refusal struct {
 	Token tokenstore.Principal
 	// Scope is the missing scope.
 	Scope string
+	// Resource is the resource that the token may not act on, if the request names one; set for
+	// ResourceNotAllowed only.
+	Resource token.Resource
 	// ClientIP is the client address that the gate saw; set for IPDenied only.
 	ClientIP netip.Addr
 	// Allow lists the methods that the path supports; it may be empty. It is used for
@@ -226,6 +235,8 @@ func (r Refusal) Problem() problem.Problem {
 		p = p.With("not_before", formatTime(r.Token.NotBefore))
 	case r.Code == InsufficientScope:
 		p = p.With("required_scope", r.Scope)
+	case r.Code == ResourceNotAllowed:
+		p = p.With("resource", r.resource())
 	case r.Code == IPDenied:
 		p = p.With("client_ip", r.clientIP())
 	case r.BackendCode != "":
@@ -261,6 +272,14 @@ func (r Refusal) detail() string {
 			quota.Requests, quota.Period, r.RetryAfter)
 	}
 	return rules[r.Code].detail
+}
+
+// resource returns the value of the resource member: null if the request names none.
+func (r Refusal) resource() any {
+	if r.Resource == (token.Resource{}) {
+		return nil
+	}
+	return r.Resource.String()
 }
 
 // clientIP returns the value of the client_ip member: null if the client has no address.

@@ -32,6 +32,7 @@ func TestRefusalTable(t *testing.T) {
 	decide(guarded, tokens, request(tokens.unknown, nil))
 	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
 	tokens.rates[token.ID([]byte("rated0000000"))], tokens.quotas[token.ID([]byte("used00000000"))] = 2, 3
+	bound := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = token.Resources{"report/a"} })
 	noAccount := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	route := &Route{}
 	tests := map[Code]struct {
@@ -60,6 +61,8 @@ func TestRefusalTable(t *testing.T) {
 			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil,
 			map[string]any{"required_scope": "report:write"}, "reader000000",
 		},
+		ResourceNotAllowed: {refusal(request(bound, nil)), 403, "", nil, map[string]any{"resource": nil}, "bound0000000"},
+		AmbiguousTarget:    {Refuse(AmbiguousTarget), 400, "", nil, nil, ""},
 		RouteNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil,
 			"good00000000"},
 		IPDenied: {

@@ -93,6 +93,8 @@ type Table struct {
 	Backend string
 	// KeyPaths are the SessionPaths where the backend creates or renews its own keys.
 	KeyPaths []string
+	// ResourceTypes are the types of the resources that the routes act on.
+	ResourceTypes []token.ResourceType
 	// SessionPaths are additional backend paths that work only in a browser. When the gate
 	// refuses a token on one of them, it explains this to the client.
 	SessionPaths []string
@@ -252,6 +254,13 @@ func Catalog(tables ...Table) token.Catalog {
 				if !slices.Contains(catalog.Presets[name], grant) {
 					catalog.Presets[name] = append(catalog.Presets[name], grant)
 				}
+			}
+		}
+	}
+	for _, table := range tables {
+		for _, t := range table.ResourceTypes {
+			if !slices.ContainsFunc(catalog.ResourceTypes, func(c token.ResourceType) bool { return c.Name == t.Name }) {
+				catalog.ResourceTypes = append(catalog.ResourceTypes, t)
 			}
 		}
 	}

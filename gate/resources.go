@@ -1,0 +1,122 @@
+package gate
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/mollygate/mollygate/token"
+)
+
+// A token that is bound to resources may only send requests that act on these. What a request
+// acts on is known once its body is complete, or once the fields before an upload's file are.
+// Only what the gate has read this way is forwarded.
+
+// Binding is the part of a [Finding] about the resources that a request acts on.
+type Binding struct {
+	// Targets are the resources that the request acts on. They are read only if the token is
+	// bound to resources.
+	Targets []token.Resource
+	// Read is set once the targets are known, or need not be known.
+	Read bool
+}
+
+// Bind reads what a call acts on, and returns a refusal if the token may not act on it. call is
+// what [Gate.Adapt] has returned. Bind may change it, so that only what it has read is
+// forwarded. It does nothing if the token isn't bound to resources.
+func (g *Gate) Bind(f *Finding, call *Call) Refusal {
+	f.Binding = Binding{Read: true}
+	if f.Route == nil || !f.bound() || f.Route.Targets == nil {
+		return f.allowTargets()
+	}
+	targets, err := f.Route.Targets(call)
+	switch invalid, ok := errors.AsType[*BodyError](err); {
+	case ok:
+		return f.RefuseBody(invalid)
+	case err != nil:
+		return Refuse(AmbiguousTarget)
+	}
+	f.Targets = targets
+	return f.allowTargets()
+}
+
+// BindUpload is like Bind for an upload whose fields have been read.
+func (f *Finding) BindUpload(u *Upload) Refusal {
+	f.Binding = Binding{Read: true}
+	if f.bound() {
+		f.Targets = u.Targets
+	}
+	return f.allowTargets()
+}
+
+// RefuseBody returns the refusal for a malformed body. If the token is bound to resources, it
+// isn't clear what the request acts on.
+func (f *Finding) RefuseBody(err *BodyError) Refusal {
+	refusal := Refuse(InvalidRequestBody)
+	if f.bound() {
+		refusal = Refuse(AmbiguousTarget)
+	}
+	refusal.Detail, refusal.Err = err.Detail, err
+	return refusal
+}
+
+// bound reports whether the token is bound to resources.
+func (f *Finding) bound() bool { return f.Matched() && len(f.Match.Token.Resources) > 0 }
+
+// allowTargets returns a refusal if the token may not act on the request's targets. Before the
+// targets are known, it refuses only requests whose targets can never be known.
+func (f *Finding) allowTargets() Refusal {
+	if f.Route == nil || !f.bound() {
+		return Refusal{}
+	}
+	resources := f.Match.Token.Resources
+	switch listing := f.Route.Listing; {
+	case listing != nil:
+		i := slices.IndexFunc(listing.Unnamed, resources.Name)
+		if i < 0 {
+			return Refusal{}
+		}
+		return refuseResource(token.Resource{}, "The response doesn't say in which "+listing.Unnamed[i]+
+			" each "+listing.Type+" is, so it can't be limited to those of this API key.")
+	case f.Route.Targets == nil && f.Route.AdaptUpload == nil:
+		return refuseResource(token.Resource{}, "This API key may act only on "+listed(resources)+
+			", and requests on this path can't be limited to that.")
+	case !f.Read:
+		return Refusal{}
+	}
+	refused, ok := resources.Allow(f.Targets)
+	switch {
+	case ok:
+		return Refusal{}
+	case refused == token.Resource{}:
+		return refuseResource(refused, "This API key may act only on "+listed(resources)+
+			", and the request acts on none of that.")
+	}
+	return refuseResource(refused, "This API key may not act on "+refused.String()+"; it may act only on "+
+		listed(resources)+".")
+}
+
+func refuseResource(refused token.Resource, detail string) Refusal {
+	r := Refuse(ResourceNotAllowed)
+	r.Resource, r.Detail = refused, detail
+	return r
+}
+
+// listed returns a list for a sentence. A long one is shortened.
+func listed(resources token.Resources) string {
+	const most = 5
+	if n := len(resources); n > most {
+		return strings.Join(resources[:most], ", ") + " and others"
+	}
+	return strings.Join(resources, ", ")
+}
+
+// ListFilter returns the filter for the response to an allowed request, or nil if the response
+// isn't filtered. keep reports whether the token may see a listed resource.
+func (f *Finding) ListFilter() (filter *Listing, keep func(name string) bool) {
+	if f.Route == nil || f.Route.Listing == nil || !f.bound() {
+		return nil, nil
+	}
+	resources, typ := f.Match.Token.Resources, f.Route.Listing.Type
+	return f.Route.Listing, func(name string) bool { return resources.Cover(token.Resource{Type: typ, Name: name}) }
+}
