@@ -20,6 +20,7 @@ type createInput struct {
 	Account    *string         `json:"account"`
 	Scopes     []text          `json:"scopes"`
 	Preset     *string         `json:"preset"`
+	Resources  []text          `json:"resources"`
 	AllowedIPs []text          `json:"allowed_ips"`
 	RateLimit  *rateLimit      `json:"rate_limit"`
 	Quota      *quota          `json:"quota"`
@@ -34,6 +35,7 @@ func (in *createInput) draft(prefixes token.Prefixes) (token.Draft, *Refusal) {
 	draft := token.Draft{
 		Kind:       token.KindAPI,
 		Scopes:     plain(in.Scopes),
+		Resources:  plain(in.Resources),
 		AllowedIPs: plain(in.AllowedIPs),
 		NotBefore:  in.NotBefore.Time,
 		Expiry:     expiry(in.ExpiresIn, in.ExpiresAt),

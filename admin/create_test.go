@@ -31,7 +31,7 @@ func members(t *testing.T, body []byte) []string {
 	return names
 }
 
-const objectMembers = "id kind name token_hint status account scopes allowed_ips rate_limit quota metadata " +
+const objectMembers = "id kind name token_hint status account scopes resources allowed_ips rate_limit quota metadata " +
 	"created_at created_by updated_at not_before expires_at expires_soon revoked_at previous_valid_until " +
 	"usage_count denied_count last_used_at last_used_ip last_used_user_agent last_used_route format version"
 
@@ -41,7 +41,7 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	w := f.do(http.MethodPost, "/tokens", `{
 		"name": "CI — Überprüfung", "kind": "api", "account": "alice",
 		"scopes": ["volume:list", "unikernel:*", "volume:list"],
-		"preset": null, "allowed_ips": ["203.0.113.0/24", "2001:db8::1"],
+		"preset": null, "resources": ["unikernel/web-*", "volume/db"], "allowed_ips": ["203.0.113.0/24", "2001:db8::1"],
 		"rate_limit": {"window": "60s", "requests": 60}, "quota": {"requests": 10000, "period": "month"},
 		"metadata": {"team": "infra", "Env": ""}, "not_before": "2026-03-02T00:00:00+01:00",
 		"expires_at": "2026-06-01T00:00:00.9Z", "expires_in": null}`)
@@ -57,7 +57,7 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	}
 	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid",` +
 		`"account":"alice",` +
-		`"scopes":["unikernel:*","volume:list"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
+		`"scopes":["unikernel:*","volume:list"],"resources":["block/db","unikernel/web-*"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
 		`"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10000,"period":"month"},` +
 		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin",` +
 		`"updated_at":"2026-03-01T12:00:00Z",` +
@@ -191,6 +191,10 @@ func TestCreateRefusesFields(t *testing.T) {
 		{"scopes", `"preset":null,"scopes":["unikernel:list "]`, "not a known scope"},
 		{"scopes", `"preset":null,"scopes":["Unikernel:list"]`, "not a known scope"},
 		{"scopes", `"preset":null,"scopes":[""]`, "not a known scope"},
+		{"resources", `"resources":["web"]`, "a slash"},
+		{"resources", `"resources":["host/web"]`, "the types are instance, unikernel, block"},
+		{"resources", `"resources":[1]`, "only strings"},
+		{"resources", `"resources":"unikernel/web"`, "list"},
 		{"scopes", `"preset":null,"scopes":[null]`, "only strings"},
 		{"scopes", `"preset":null,"scopes":["*",["*"]]`, "only strings"},
 		{"scopes", `"preset":null,"scopes":"*"`, "a list of strings"},

@@ -13,6 +13,7 @@ type editInput struct {
 	Account    patch[string]                 `json:"account"`
 	Scopes     patch[[]text]                 `json:"scopes"`
 	Preset     patch[string]                 `json:"preset"`
+	Resources  patch[[]text]                 `json:"resources"`
 	AllowedIPs patch[[]text]                 `json:"allowed_ips"`
 	RateLimit  patch[rateLimit]              `json:"rate_limit"`
 	Quota      patch[quota]                  `json:"quota"`
@@ -101,6 +102,9 @@ func (in *editInput) edit() (edit token.Edit, refusal *Refusal) {
 	}
 	if in.Preset.given {
 		edit.Preset = &in.Preset.value
+	}
+	if in.Resources.given {
+		edit.Resources = new(plain(in.Resources.value))
 	}
 	if in.AllowedIPs.given {
 		edit.AllowedIPs = new(plain(in.AllowedIPs.value))

@@ -24,6 +24,9 @@ type explainInput struct {
 	Path    *string `json:"path"`
 	IP      *string `json:"ip"`
 	Gate    *string `json:"gate"`
+	// Body is the request's body, and Resources are what it acts on, as "type/name".
+	Body      *string `json:"body"`
+	Resources []text  `json:"resources"`
 }
 
 // explanation is the response to POST /explain.
@@ -124,6 +127,13 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 			return question, refuseField("ip", `must be an IP address, for example "203.0.113.7"`)
 		}
 	}
+	if in.Body != nil {
+		question.Body = []byte(*in.Body)
+	}
+	var refusal *Refusal
+	if question.Targets, refusal = c.targets(in.Resources); refusal != nil {
+		return question, refusal
+	}
 	if in.Token != nil {
 		if *in.Token == "" {
 			return question, refuseField("token", "is empty")
@@ -144,6 +154,22 @@ func (c *call) question(store *tokenstore.Store, in explainInput) (gate.Question
 	}
 	question.Token = found.Token
 	return question, nil
+}
+
+// targets returns the named resources.
+func (c *call) targets(names []text) (targets []token.Resource, refusal *Refusal) {
+	catalog := c.Policy.Catalog
+	checked, err := catalog.CheckResources(plain(names))
+	if err != nil {
+		return nil, refuseField("resources", err.Error())
+	}
+	for _, resource := range checked {
+		if strings.HasSuffix(resource, "*") {
+			return nil, refuseField("resources", "name one resource, without *")
+		}
+		targets = append(targets, catalog.Resource(resource))
+	}
+	return targets, nil
 }
 
 // sameAs reports whether two explanations are equal except for the gate's name.

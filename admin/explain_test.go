@@ -91,6 +91,38 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainResources checks an explanation for a token that is bound to resources.
+func TestExplainResources(t *testing.T) {
+	t.Parallel()
+	g, err := gate.New(gate.Config{Prefixes: testPolicy.Prefixes, Table: gate.Table{Routes: []gate.Route{
+		{Method: "POST", Path: "/act", Scope: token.Scope{Name: "unikernel:create"},
+			Targets: func(call *gate.Call) ([]token.Resource, error) {
+				if len(call.Body) == 0 {
+					return nil, &gate.BodyError{Detail: "The body is missing."}
+				}
+				return []token.Resource{{Type: "unikernel", Name: string(call.Body)}}, nil
+			}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t, func(c *Config) { c.Gates = []gate.NamedGate{{Name: "a", Gate: g}} })
+	id, _ := f.create(`{"scopes":["*"],"resources":["unikernel/web-*"]}`)
+	for more, want := range map[string]string{
+		``:                                     `"code":"ok"`,
+		`,"body":"web-1"`:                      `acts on unikernel/web-1`,
+		`,"body":"api"`:                        `"code":"resource_not_allowed"`,
+		`,"resources":["unikernel/web-2"]`:     `acts on unikernel/web-2`,
+		`,"resources":["volume/db"]`:           `may not act on block/db`,
+		`,"resources":["unikernel/web-*"]`:     `without *`,
+		`,"resources":["host/a"],"body":"web"`: `not a type of resource`,
+	} {
+		body := f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"POST","path":"/act"`+more+`}`).Body.String()
+		if !strings.Contains(body, want) {
+			t.Errorf("%s: got %s, want %s", more, body, want)
+		}
+	}
+}
+
 // TestExplainSeveralGates queries gates that require different scopes for the same route.
 func TestExplainSeveralGates(t *testing.T) {
 	t.Parallel()

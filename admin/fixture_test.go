@@ -44,6 +44,8 @@ var testPolicy = token.Policy{
 			"read": {"unikernel:list", "volume:list"},
 			"full": {"*"},
 		},
+		ResourceTypes: []token.ResourceType{{Name: "instance", Container: true}, {Name: "unikernel"},
+			{Name: "block", Aliases: []string{"volume"}}},
 	},
 }
 

@@ -350,6 +350,7 @@ func TestSettings(t *testing.T) {
 	}
 	f := newFixture(t, func(c *Config) {
 		c.Settings = Settings{Version: "v1.2.3", AuditRetention: "2y", HistoryRetention: "400d"}
+		c.Policy.MaxResources = map[string]token.Resources{"alice": {"unikernel/web-*"}}
 		c.Policy.MaxScopes = map[string]token.Grants{"alice": {"unikernel:*"}}
 		c.Gates = []gate.NamedGate{{Name: "keys.example.com", URL: "https://molly.example.com", Gate: g}}
 	})
@@ -357,7 +358,9 @@ func TestSettings(t *testing.T) {
 	for _, want := range []string{`"version":"v1.2.3"`, `"prefixes":["mm","zz"]`, `"max_lifetime":"2y"`,
 		`"warn_before":"30d"`,
 		`"audit_retention":"2y"`, `"history_retention":"400d"`, `"session_hours":12`,
-		`"accounts":[{"name":"default","max_scopes":null},{"name":"alice","max_scopes":["unikernel:*"]}]`,
+		`"accounts":[{"name":"default","max_scopes":null,"max_resources":null},` +
+			`{"name":"alice","max_scopes":["unikernel:*"],"max_resources":["unikernel/web-*"]}]`,
+		`{"name":"instance","aliases":[],"container":true},`, `{"name":"block","aliases":["volume"],"container":false}]`,
 		`"gates":[{"name":"keys.example.com","url":"https://molly.example.com","routes":[`,
 		`{"method":"GET","path":"/api/unikernels","scope":"unikernel:list"}]}]`} {
 		if !strings.Contains(body, want) {

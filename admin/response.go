@@ -58,6 +58,7 @@ type object struct {
 	Status     string     `json:"status"`
 	Account    textOrNull `json:"account"`
 	Scopes     []string   `json:"scopes"`
+	Resources  []string   `json:"resources"`
 	AllowedIPs []string   `json:"allowed_ips"`
 
 	RateLimit *rateLimitObject  `json:"rate_limit"`
@@ -135,6 +136,9 @@ func (a *api) object(t *token.Token, usage tokenstore.Usage, now time.Time) obje
 	o.ExpiresSoon = t.Status(now) == token.StatusActive && t.ExpiresSoon(a.WarnBefore, now)
 	if len(t.Scopes) > 0 {
 		o.Scopes = t.Scopes
+	}
+	if len(t.Resources) > 0 {
+		o.Resources = t.Resources
 	}
 	for _, prefix := range t.AllowedIPs {
 		o.AllowedIPs = append(o.AllowedIPs, prefix.String())

@@ -30,6 +30,7 @@ type settings struct {
 	Dashboards       []string          `json:"dashboards"`
 	Store            storeSettings     `json:"store"`
 	Accounts         []accountSettings `json:"accounts"`
+	ResourceTypes    []resourceType    `json:"resource_types"`
 	Gates            []gateSettings    `json:"gates"`
 }
 
@@ -44,6 +45,16 @@ type accountSettings struct {
 	Name string `json:"name"`
 	// MaxScopes is null if the account's tokens can have all scopes.
 	MaxScopes []string `json:"max_scopes"`
+	// MaxResources is null if the account's tokens can act on everything.
+	MaxResources []string `json:"max_resources"`
+}
+
+// resourceType is a type of resources to which tokens can be bound.
+type resourceType struct {
+	Name    string   `json:"name"`
+	Aliases []string `json:"aliases"`
+	// Container reports whether resources of other types are inside those of this type.
+	Container bool `json:"container"`
 }
 
 type gateSettings struct {
@@ -76,7 +87,7 @@ func (c *call) showSettings() *Refusal {
 		SessionHours:     int(sessionLifetime / time.Hour),
 		Store:            storeSettings{Size: health.Size},
 		Dashboards:       []string{},
-		Accounts:         []accountSettings{}, Gates: []gateSettings{},
+		Accounts:         []accountSettings{}, ResourceTypes: []resourceType{}, Gates: []gateSettings{},
 	}
 	if c.Settings.Dashboards != nil {
 		response.Dashboards = append(response.Dashboards, c.Settings.Dashboards()...)
@@ -85,7 +96,12 @@ func (c *call) showSettings() *Refusal {
 		response.Store.DiskFree = &health.DiskFree
 	}
 	for _, name := range c.Policy.Accounts {
-		response.Accounts = append(response.Accounts, accountSettings{name, c.Policy.MaxScopes[name]})
+		response.Accounts = append(response.Accounts, accountSettings{name, c.Policy.MaxScopes[name],
+			c.Policy.MaxResources[name]})
+	}
+	for _, t := range c.Policy.Catalog.ResourceTypes {
+		response.ResourceTypes = append(response.ResourceTypes, resourceType{t.Name, append([]string{}, t.Aliases...),
+			t.Container})
 	}
 	for _, g := range c.Gates {
 		response.Gates = append(response.Gates, gateSettings{g.Name, textOrNull(g.URL), routesOf(g.Gate)})

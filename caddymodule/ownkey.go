@@ -17,6 +17,8 @@ type ownKey struct {
 	Name    string   `json:"name"`
 	Account string   `json:"account"`
 	Scopes  []string `json:"scopes"`
+	// Resources are the resources to which the key is bound, or null.
+	Resources []string `json:"resources"`
 	// ExpiresAt is when the presented secret stops working, or null.
 	ExpiresAt   *time.Time `json:"expires_at"`
 	ExpiresSoon bool       `json:"expires_soon"`
@@ -69,7 +71,8 @@ func (h *BearerAuth) describeKey(w http.ResponseWriter, r *http.Request, store *
 func (p *exchange) ownKey() ownKey {
 	t, limits := &p.Match.Token, &p.Limits
 	k := ownKey{
-		ID: t.ID.String(), Name: t.Name(), Account: t.Account, Scopes: t.Scopes, Rotated: p.Match.Previous,
+		ID: t.ID.String(), Name: t.Name(), Account: t.Account, Scopes: t.Scopes, Resources: t.Resources,
+		Rotated: p.Match.Previous,
 	}
 	end := t.ExpiresAt
 	if k.Rotated {

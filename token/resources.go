@@ -121,6 +121,13 @@ func (c Catalog) CheckResources(patterns []string) (Resources, error) {
 	return slices.Compact(checked), nil
 }
 
+// Resource returns the resource that a canonical pattern without * names.
+func (c Catalog) Resource(pattern string) Resource {
+	typ, name, _ := strings.Cut(pattern, "/")
+	i := slices.IndexFunc(c.ResourceTypes, func(t ResourceType) bool { return t.Name == typ })
+	return Resource{Type: typ, Name: name, Container: i >= 0 && c.ResourceTypes[i].Container}
+}
+
 func (c Catalog) checkResource(pattern string) (string, error) {
 	name, rest, ok := strings.Cut(pattern, "/")
 	if !ok || rest == "" {
@@ -172,10 +179,7 @@ func (c Catalog) resourceTypes() []string {
 
 // resourcesWithin reports whether patterns allow nothing that maximum doesn't.
 func (c Catalog) resourcesWithin(patterns, maximum Resources) bool {
-	container := func(pattern string) bool {
-		name, _, _ := strings.Cut(pattern, "/")
-		return slices.ContainsFunc(c.ResourceTypes, func(t ResourceType) bool { return t.Name == name && t.Container })
-	}
+	container := func(pattern string) bool { return c.Resource(pattern).Container }
 	content := func(pattern string) bool { return !container(pattern) }
 	if len(patterns) == 0 || slices.ContainsFunc(maximum, content) && !slices.ContainsFunc(patterns, content) {
 		return false // more than the maximum inside a container

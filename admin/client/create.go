@@ -27,6 +27,7 @@ type CreateRequest struct {
 
 	Scopes     []string          `json:"scopes,omitempty"`
 	Preset     string            `json:"preset,omitempty"`
+	Resources  []string          `json:"resources,omitempty"`
 	AllowedIPs []string          `json:"allowed_ips,omitempty"`
 	RateLimit  *RateLimit        `json:"rate_limit,omitempty"`
 	Quota      *Quota            `json:"quota,omitempty"`

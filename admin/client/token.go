@@ -23,6 +23,7 @@ type Token struct {
 	// Account is empty for admin tokens.
 	Account    string            `json:"account"`
 	Scopes     []string          `json:"scopes"`
+	Resources  []string          `json:"resources"`
 	AllowedIPs []string          `json:"allowed_ips"`
 	RateLimit  *RateLimit        `json:"rate_limit"`
 	Quota      *Quota            `json:"quota"`
