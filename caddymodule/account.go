@@ -27,6 +27,11 @@ type Account struct {
 	// is created, edited or imported; existing tokens keep their scopes. Default: all scopes.
 	MaxScopes []string `json:"max_scopes,omitempty"`
 
+	// The resources within which this account's tokens must be bound, such as `instance/default`
+	// or `unikernel/web-*`. The limit applies when a token is created, edited or imported;
+	// existing tokens keep their resources. Default: tokens need not be bound.
+	MaxResources []string `json:"max_resources,omitempty"`
+
 	name    string
 	jsonErr error // from decoding the account's JSON
 	logger  *zap.Logger

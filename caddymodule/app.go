@@ -288,7 +288,9 @@ func (a *App) adminConfig(
 ) admin.Config {
 	policy := a.policy
 	policy.Catalog = a.gates.catalog()
-	policy.MaxScopes, _ = a.maxScopes() // without gates, no scopes can be granted
+	// Without gates, no scopes can be granted.
+	policy.MaxScopes, _ = a.maxScopes()
+	policy.MaxResources, _ = a.maxResources()
 	return admin.Config{
 		Store:           a.Store,
 		Policy:          policy,
@@ -353,6 +355,25 @@ func (a *App) maxScopes() (map[string]token.Grants, error) {
 		limits[name], _ = catalog.Expand(texts)
 	}
 	return limits, unknown
+}
+
+// maxResources returns the max_resources of every account that sets it, and an error that names
+// any invalid resources.
+func (a *App) maxResources() (map[string]token.Resources, error) {
+	limits := make(map[string]token.Resources)
+	catalog := a.gates.catalog()
+	var invalid error
+	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
+		patterns := a.Accounts[name].MaxResources
+		if len(patterns) == 0 {
+			continue
+		}
+		var err error
+		if limits[name], err = catalog.CheckResources(patterns); err != nil {
+			invalid = errors.Join(invalid, fmt.Errorf("%s: max_resources: %w", accountLabel(name), err))
+		}
+	}
+	return limits, invalid
 }
 
 // Interface guards.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,6 +150,20 @@ type CustomRoute struct {
 	Upload bool `json:"upload,omitempty"`
 	// Whether the connection may be upgraded to a websocket.
 	WebSocket bool `json:"websocket,omitempty"`
+	// Where requests name the resources that they act on. Tokens that are bound to resources
+	// can't use a route without targets.
+	Targets []CustomTarget `json:"targets,omitempty"`
+}
+
+// CustomTarget says where requests name a resource.
+type CustomTarget struct {
+	// The type of the resource, such as `project`.
+	Type string `json:"type"`
+	// Where its name is: `query`, `json` or `path`.
+	In string `json:"in"`
+	// The name of the query parameter, the path of the JSON member, such as `volume.name`, or the
+	// number of the path segment, starting with 1.
+	Name string `json:"name"`
 }
 
 // route returns c as a gate.Route.
@@ -157,6 +172,26 @@ func (c CustomRoute) route() gate.Route {
 		Method: c.Method, Path: c.Path, Scope: token.Scope{Name: c.Scope},
 		Upload: c.Upload, WebSocket: c.WebSocket,
 	}
+}
+
+// addTo adds the route, and the types of its targets, to a table.
+func (c CustomRoute) addTo(table *gate.Table) error {
+	route := c.route()
+	var sources []gate.TargetSource
+	for _, target := range c.Targets {
+		source := gate.TargetSource(target)
+		if err := source.Check(&route); err != nil {
+			return fmt.Errorf("route %s %s: %w", gate.ConfigWord(c.Method), gate.ConfigWord(c.Path), err)
+		}
+		sources = append(sources, source)
+		known := func(t token.ResourceType) bool { return t.Name == target.Type }
+		if !slices.ContainsFunc(table.ResourceTypes, known) {
+			table.ResourceTypes = append(slices.Clip(table.ResourceTypes), token.ResourceType{Name: target.Type})
+		}
+	}
+	route.Targets = gate.CustomTargets(sources, table.ResourceTypes)
+	table.Routes = append(table.Routes, route)
+	return nil
 }
 
 // CaddyModule returns the Caddy module information.
@@ -290,7 +325,9 @@ func (h *BearerAuth) table() (gate.Table, error) {
 		table = builtIn
 	}
 	for _, custom := range h.CustomRoutes {
-		table.Routes = append(table.Routes, custom.route())
+		if err := custom.addTo(&table); err != nil {
+			return table, err
+		}
 	}
 	if len(table.Routes) == 0 {
 		return table, fmt.Errorf(

@@ -23,6 +23,7 @@ func init() {
 //		account      <name> {
 //			upstream_token <token>
 //			max_scopes     <scope|preset...>
+//			max_resources  <type/name...>
 //		}
 //		max_lifetime <lifetime>|unlimited
 //		warn_before  <lifetime>
@@ -174,8 +175,15 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 						gate.ConfigWord(text))
 				}
 			}
+		case "max_resources":
+			if account.MaxResources != nil {
+				return d.Err("max_resources is specified twice; put all resources on one line")
+			}
+			if account.MaxResources = d.RemainingArgs(); len(account.MaxResources) == 0 {
+				return d.Err("max_resources: name resources, for example: max_resources instance/default unikernel/web-*")
+			}
 		default:
-			return d.Errf("unknown option %s; the options of account are max_scopes and upstream_token",
+			return d.Errf("unknown option %s; the options of account are max_resources, max_scopes and upstream_token",
 				gate.ConfigWord(d.Val()))
 		}
 	}

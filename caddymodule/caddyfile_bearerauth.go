@@ -162,8 +162,20 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 			custom.Upload = true
 		case "websocket":
 			custom.WebSocket = true
+		case "target":
+			var target CustomTarget
+			if !d.AllArgs(&target.Type, &target.In, &target.Name) {
+				return d.Err("target: write a type of resource, where its name is (query, json or path) and the name or " +
+					"number there, for example: target project path 3")
+			}
+			if err := gate.TargetSource(target).Check(&route); err != nil {
+				return d.WrapErr(err)
+			}
+			custom.Targets = append(custom.Targets, target)
+			continue
 		default:
-			return d.Errf("unknown option %s; the options of route are upload and websocket", gate.ConfigWord(option))
+			return d.Errf("unknown option %s; the options of route are target, upload and websocket",
+				gate.ConfigWord(option))
 		}
 		if d.NextArg() {
 			return d.Errf("%s takes no argument", option)

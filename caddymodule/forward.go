@@ -80,14 +80,8 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 			return p.refuseUncontacted(w, r, refusal)
 		}
 	}
-	if !streamed {
-		p.call = gate.Call{Query: r.URL.RawQuery, ContentType: r.Header["Content-Type"], Body: p.body.bytes}
-		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
-			return p.refuseUncontacted(w, r, bodyRefusal(err, &p.Finding))
-		}
-		if refusal := p.handler.gate.Bind(&p.Finding, &p.call); refusal.Code != "" {
-			return p.refuseUncontacted(w, r, refusal)
-		}
+	if refusal := p.readCall(r, streamed); refusal.Code != "" {
+		return p.refuseUncontacted(w, r, refusal)
 	}
 	p.beginContext(r)
 	p.response.begin(w, r, p)
@@ -103,6 +97,7 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 	p.upstream = p.account.credential()
 	out := p.copyRequest(r)
 	if streamed {
+		out.URL.RawQuery = p.call.Query
 		sendInChunks(out, p.upload.ContentType, p.upload)
 	} else {
 		setCall(out, &p.call)
@@ -115,6 +110,22 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
 	})
 	return p.response.finish(p.send(next, out))
+}
+
+// readCall sets the call to make, and checks what it acts on. For a streamed request, the call
+// has no body, and receive reads what is in the body.
+func (p *exchange) readCall(r *http.Request, streamed bool) gate.Refusal {
+	p.call = gate.Call{Path: p.Path, Query: r.URL.RawQuery}
+	switch {
+	case !streamed:
+		p.call.ContentType, p.call.Body = r.Header["Content-Type"], p.body.bytes
+		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
+			return bodyRefusal(err, &p.Finding)
+		}
+	case p.Route.AdaptUpload != nil:
+		return gate.Refusal{}
+	}
+	return p.handler.gate.Bind(&p.Finding, &p.call)
 }
 
 // send passes the request to the next handlers. If the call needs a probe, send makes the

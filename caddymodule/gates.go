@@ -57,7 +57,9 @@ type configuredGate struct {
 func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
 	explicit, first, err := a.gates.read(ctx, own)
 	if err == nil && first {
-		_, err = a.maxScopes()
+		_, scopesErr := a.maxScopes()
+		_, resourcesErr := a.maxResources()
+		err = errors.Join(scopesErr, resourcesErr)
 	}
 	return explicit, err
 }

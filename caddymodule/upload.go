@@ -54,8 +54,12 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 		return bodyRefusal(err, &p.Finding)
 	}
 	p.upload.Upload = opened
-	if refusal := p.BindUpload(&opened); refusal.Code != "" || p.Route.AdaptUpload == nil && p.spool == nil {
-		return refusal
+	if p.Route.AdaptUpload != nil {
+		if refusal := p.BindUpload(&opened); refusal.Code != "" {
+			return refusal
+		}
+	} else if p.spool == nil {
+		return gate.Refusal{}
 	}
 	return p.recheck()
 }

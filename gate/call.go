@@ -5,6 +5,8 @@ import "net/http"
 // Call is a buffered request for an ordinary route. [Route.Adapt] converts it to the form that
 // the backend expects.
 type Call struct {
+	// Path is the escaped path, which must not be changed.
+	Path string
 	// Query is the raw query.
 	Query string
 	// ContentType holds the Content-Type values, one per header line.

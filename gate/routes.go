@@ -41,9 +41,9 @@ type Route struct {
 	AdaptUpload func(*Upload) error
 	// Targets returns the resources that a request acts on. The gate calls it only for tokens
 	// that are bound to resources, with what Adapt has returned, so that nothing else is
-	// forwarded. It isn't called for Upload routes, whose AdaptUpload sets [Upload.Targets]. Nil
-	// means that bound tokens can't use the route, unless it has a Listing. The error is a
-	// *BodyError, which says why it isn't clear what the request acts on.
+	// forwarded. For Upload routes, the call has no body; if they have AdaptUpload, that sets
+	// [Upload.Targets] instead. Nil means that bound tokens can't use the route, unless it has a
+	// Listing. The error is a *BodyError, which says why it isn't clear what the request acts on.
 	Targets func(*Call) ([]token.Resource, error)
 	// Listing describes the response of a route that lists resources; see [Listing].
 	Listing *Listing
