@@ -17,6 +17,11 @@ type Question struct {
 	// Gate is the name of the gate to query. If it is empty, the server queries all gates
 	// that match the route.
 	Gate string `json:"gate,omitempty"`
+	// Body is the request's body, and Resources are what the request acts on, such as
+	// "unikernel/web", instead of what the body says. They matter only if the token is bound to
+	// resources.
+	Body      string   `json:"body,omitempty"`
+	Resources []string `json:"resources,omitempty"`
 }
 
 // Explanation describes what the gates would do with a request.

@@ -204,6 +204,8 @@ func flagOf(name string) string {
 	switch name {
 	case "scopes":
 		return "scope"
+	case "resources":
+		return "resource"
 	case "allowed_ips":
 		return "allowed-ip"
 	}

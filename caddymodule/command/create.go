@@ -29,7 +29,8 @@ If a scope, preset or account is unknown, the server lists the known ones.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
   $ caddy api-token create --name ops --kind admin --expires-in 12h
   $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z \
-      --scope unikernel:list --allowed-ip 203.0.113.0/24`,
+      --scope unikernel:list --allowed-ip 203.0.113.0/24
+  $ caddy api-token create --name webshop --expires-in 90d --preset deploy --resource 'unikernel/webshop-*'`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("name", "", "What the key is for")
@@ -40,6 +41,8 @@ If a scope, preset or account is unknown, the server lists the known ones.`,
 		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z")
 		flags.StringArray("scope", nil, "Scope of the key, such as unikernel:create, unikernel:* or * (repeatable)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
+		flags.StringArray("resource", nil,
+			"Resource that the key may act on, such as unikernel/web-* (repeatable; default: everything)")
 		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable)")
 		flags.String("rate-limit", "", "Rate limit: requests per time window, such as 60/1m")
 		flags.String("quota", "", "Quota: requests per calendar period, such as 10000/month")
@@ -142,9 +145,10 @@ func (i *invocation) createRequest() (client.CreateRequest, error) {
 		ExpiresIn: client.Lifetime(i.flags.String("expires-in")),
 		Preset:    i.flags.String("preset"),
 	}
-	var wrong [8]error
+	var wrong [9]error
 	wrong[0] = i.lifetimeFlag("expires-in")
 	request.Scopes, wrong[1] = i.flags.GetStringArray("scope")
+	request.Resources, wrong[8] = i.flags.GetStringArray("resource")
 	request.AllowedIPs, wrong[2] = i.flags.GetStringArray("allowed-ip")
 	request.ExpiresAt, wrong[3] = i.timeFlag("expires-at")
 	request.NotBefore, wrong[4] = i.timeFlag("not-before")

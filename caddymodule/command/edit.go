@@ -31,6 +31,8 @@ with exit status 5, and no change is lost.`,
 		flags.String("account", "", "Account that the key acts for")
 		flags.StringArray("scope", nil, "New scope; replaces all current scopes (repeatable)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
+		flags.StringArray("resource", nil,
+			"Resource that the key may act on, such as unikernel/web-* (repeatable), or none for everything")
 		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable), or none for any")
 		flags.StringArray("metadata", nil, "Metadata to add in the form key=value (repeatable)")
 		flags.StringArray("remove-metadata", nil, "Key of metadata to remove (repeatable)")
@@ -99,6 +101,7 @@ func (i *invocation) editRequest() (client.EditRequest, error) {
 	}
 	return request, errors.Join(
 		i.editList(request, "scope", "scopes"),
+		i.editList(request, "resource", "resources"),
 		i.editList(request, "allowed-ip", "allowed_ips"),
 		i.editMetadata(request),
 		i.editOr(request, "not-before", "not_before", func() (any, error) { return i.timeFlag("not-before") }),

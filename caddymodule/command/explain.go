@@ -22,12 +22,15 @@ printed; --gate selects one gate.
 
 The exit status is 4 if any of these gates would refuse the request.`,
 		Example: `  $ caddy api-token explain POST /api/unikernel/create --token-id 4fQ9Zt2LkVb7 --ip 203.0.113.7
-  $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -`,
+  $ caddy api-token explain GET '/api/unikernels?instance=a' --token-file -
+  $ caddy api-token explain POST /api/unikernel/destroy --token-id webshop --resource unikernel/api`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("token-id", "", "The key: its ID, hint or name")
 		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
 		flags.String("gate", "", "Name of the gate (default: all gates with the route)")
+		flags.String("body", "", "Body of the request, for a key that is bound to resources")
+		flags.StringArray("resource", nil, "Resource that the request acts on, such as unikernel/web (instead of --body)")
 		flags.String("ip", "", "Client address of the request (default: not checked)")
 		outputFlag(flags, "table or json", outputTable, outputJSON)
 	},
@@ -40,12 +43,15 @@ func (i *invocation) explainRequest() error {
 			"explain takes a method and a path, for example: explain GET /api/unikernels --token-id <id>")
 	}
 	question := client.Question{Method: i.args[0], Path: i.args[1], IP: i.flags.String("ip"),
-		Gate: i.flags.String("gate")}
+		Gate: i.flags.String("gate"), Body: i.flags.String("body")}
 	file := i.flags.String("token-file")
 	if (i.flags.String("token-id") == "") == (file == "") {
 		return usageErrorf("select an API key with either --token-id or --token-file")
 	}
 	var err error
+	if question.Resources, err = i.flags.GetStringArray("resource"); err != nil {
+		return err
+	}
 	if file != "" {
 		if question.Token, err = i.secretFrom(file); err != nil {
 			return err

@@ -176,6 +176,7 @@ var keyFields = []field[client.Token]{
 	{column: column{name: "LAST IP"}, wide: true, value: func(t client.Token) any { return t.LastUsedIP }},
 	{column: column{name: "OWNER"}, wide: true, value: func(t client.Token) any { return t.Metadata["owner"] }},
 	{column: column{name: "TAGS"}, wide: true, value: func(t client.Token) any { return t.Metadata["tags"] }},
+	{column: column{name: "RESOURCES"}, wide: true, value: func(t client.Token) any { return t.Resources }},
 	{column: column{name: "ALLOWED IPS"}, wide: true, value: func(t client.Token) any { return t.AllowedIPs }},
 	{column: column{name: "CREATED"}, wide: true, value: func(t client.Token) any { return since(t.CreatedAt) }},
 	{column: column{name: "CREATED BY"}, wide: true, value: func(t client.Token) any { return t.CreatedBy }},

@@ -129,6 +129,10 @@ var remedies = map[string]string{
 		"the client.",
 
 	"insufficient_scope": "the key lacks a scope. Add it, or correct the client.",
+	"resource_not_allowed": "the request acts on something to which the key isn't bound. Add that to the key's " +
+		"resources, or correct the client.",
+	"ambiguous_target": "the client names what the request acts on in an unusual way. The response tells the " +
+		"client what is wrong.",
 	"route_not_allowed": "no key can be used on this path. Correct the path in the client, or add a route " +
 		"line to the configuration.",
 	"method_not_allowed": "the path doesn't support the method. A common cause is a redirect that turned a " +

@@ -98,6 +98,9 @@ func (i *invocation) showAll(t client.Token) error {
 	line("status", t.Status)
 	line("account", t.Account)
 	line("scopes", strings.Join(t.Scopes, ", "))
+	if len(t.Resources) > 0 {
+		line("resources", strings.Join(t.Resources, ", "))
+	}
 	line("allowed ips", strings.Join(t.AllowedIPs, ", "))
 	if t.RateLimit != nil {
 		line("rate limit", fmt.Sprintf("%d/%s", t.RateLimit.Requests, t.RateLimit.Window))

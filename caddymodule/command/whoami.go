@@ -54,6 +54,7 @@ type ownKey struct {
 	Name        string         `json:"name"`
 	Account     string         `json:"account"`
 	Scopes      []string       `json:"scopes"`
+	Resources   []string       `json:"resources"`
 	ExpiresAt   time.Time      `json:"expires_at"`
 	ExpiresSoon bool           `json:"expires_soon"`
 	Rotated     bool           `json:"rotated"`
@@ -214,8 +215,11 @@ func (i *invocation) printOwnKey(k ownKey) error {
 	}
 	rows := [][]string{
 		{"id", k.ID}, {"name", k.Name}, {"account", k.Account}, {"scopes", strings.Join(k.Scopes, ", ")},
-		{"expires", expires},
 	}
+	if len(k.Resources) > 0 {
+		rows = append(rows, []string{"resources", strings.Join(k.Resources, ", ")})
+	}
+	rows = append(rows, []string{"expires", expires})
 	for _, limit := range []struct {
 		name, per string
 		*limitStanding
