@@ -17,6 +17,9 @@ type Upload struct {
 	Spool io.ReaderAt
 	// Targets are the resources that the upload acts on, set by [Route.AdaptUpload].
 	Targets []token.Resource
+	// TargetsErr says why it isn't clear what the upload acts on. It is a *BodyError, or nil.
+	// Tokens that aren't bound to resources may send the upload anyway.
+	TargetsErr error
 }
 
 // AdaptUpload checks an upload and converts it to the form that the backend expects. Before

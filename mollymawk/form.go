@@ -31,6 +31,8 @@ type form struct {
 	// check maps field names to functions that validate a value and return the value to
 	// send.
 	check map[string]func(value string) (string, error)
+	// targets read what the form acts on from its fields.
+	targets []reader
 }
 
 type formField struct{ name, value string }
@@ -47,6 +49,8 @@ func (g generation) createForm() *form {
 		defaults: []formField{{"molly_csrf", ""}},
 		check: map[string]func(string) (string, error){"unikernel_force_create": checkFlag,
 			"unikernel_config": checkConfig},
+		targets: []reader{instance("albatross_instance"), unikernel("unikernel_name"),
+			objectIn("unikernel_config", devices)},
 	}
 	if g == generation2025 {
 		f.required = append(f.required, "unikernel_force_create")
@@ -64,6 +68,7 @@ func blockForm() *form {
 		required: []string{"albatross_instance", "json_data"},
 		defaults: []formField{{"molly_csrf", ""}},
 		check:    map[string]func(string) (string, error){"json_data": checkConfig},
+		targets:  []reader{instance("albatross_instance"), objectIn("json_data", block(bodyBlock))},
 	}
 }
 
@@ -82,6 +87,7 @@ func (f *form) adaptUpload(u *gate.Upload) error {
 	if err != nil {
 		return r.explain(err)
 	}
+	u.Targets, u.TargetsErr = r.values().read(f.targets)
 	var file io.Reader = fileReader{r}
 	if u.Spool != nil {
 		file = io.NewSectionReader(u.Spool, r.start, r.length)
@@ -224,6 +230,15 @@ func errTwice(name string) error { return invalid("The form has the part %q twic
 
 func (r *formReader) has(name string) bool {
 	return slices.ContainsFunc(r.fields, func(f formField) bool { return f.name == name })
+}
+
+// values returns a copy of the fields.
+func (r *formReader) values() values {
+	v := values{place: "The form"}
+	for _, field := range r.fields {
+		v.members = append(v.members, quotedMember(field.name, field.value))
+	}
+	return v
 }
 
 // missing returns the names of the missing required fields, separated by commas.

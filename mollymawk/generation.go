@@ -38,3 +38,14 @@ func (g generation) restart(call *gate.Call) error {
 	}
 	return nil
 }
+
+// restartTargets returns the targets of a restart that has been converted to this generation's
+// format. Since the names are in the query, a restart can change the configuration.
+func (g generation) restartTargets() targets {
+	if g == generation2025 {
+		return fromBody(instance(bodyInstance), unikernel(bodyUnikernel)).
+			and(fromQuery(absent(queryInstance), absent(queryUnikernel)))
+	}
+	return fromQuery(instance(queryInstance), unikernel(queryUnikernel)).
+		and(fromBody(absent(bodyInstance), absent(bodyUnikernel), optionalObjectIn("arguments", devices)))
+}

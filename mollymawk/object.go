@@ -58,8 +58,13 @@ func (o object) text(name string) (text string, ok bool) {
 	if i < 0 || o[i].value.Kind() != jsontext.KindString {
 		return "", false
 	}
-	unquoted, err := jsontext.AppendUnquote(nil, o[i].value)
-	return string(unquoted), err == nil
+	return o[i].text(), true
+}
+
+// text returns a string's text.
+func (m member) text() string {
+	unquoted, _ := jsontext.AppendUnquote(nil, m.value) // fails only for values that aren't strings
+	return string(unquoted)
 }
 
 func (o object) without(names ...string) object {

@@ -35,15 +35,22 @@ func table(g generation) gate.Table {
 		// The body includes the image.
 		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true,
 			AdaptUpload: g.createForm().adaptUpload},
-		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy")},
-		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart},
-		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate},
-		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback")},
+		{Method: http.MethodPost, Path: "/api/unikernel/destroy", Scope: scope("unikernel:destroy"),
+			Targets: fromBody(instance(bodyInstance), unikernel(bodyUnikernel))},
+		{Method: http.MethodPost, Path: "/api/unikernel/restart", Scope: scope("unikernel:restart"), Adapt: g.restart,
+			Targets: g.restartTargets()},
+		{Method: http.MethodPost, Path: "/api/unikernel/update", Scope: scope("unikernel:update"), Adapt: checkUpdate,
+			Targets: fromBody(instance(bodyInstance), unikernel("unikernel_name"),
+				optionalObject("unikernel_arguments", devices))},
+		{Method: http.MethodPost, Path: "/api/unikernel/rollback", Scope: scope("unikernel:rollback"),
+			Targets: fromBody(instance(bodyInstance), unikernel("unikernel_name"))},
 		// Mollymawk sends no response headers until the unikernel writes its next line.
-		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true},
+		{Method: http.MethodGet, Path: "/api/unikernel/console", Scope: scope("unikernel:console"), Stream: true,
+			Targets: fromQuery(instance(queryInstance), unikernel(queryUnikernel))},
 		{Method: http.MethodPost, Path: "/api/unikernel/scaling/update", Scope: scope("unikernel:scale"),
-			Adapt: adaptFields},
-		// Monitoring covers every user's unikernels, so "*" doesn't grant it.
+			Adapt: adaptFields, Targets: fromQuery(instance(queryInstance), unikernel(queryUnikernel))},
+		// Monitoring covers every user's unikernels, so "*" doesn't grant it, and tokens that are
+		// bound to resources can't use it.
 		{Method: http.MethodGet, Path: "/api/unikernel/monitoring/status", Scope: explicit("monitoring:read")},
 		{Method: http.MethodPost, Path: "/api/unikernel/monitoring/update", Scope: explicit("monitoring:write"),
 			Adapt: adaptFields},
@@ -52,8 +59,9 @@ func table(g generation) gate.Table {
 		{Method: http.MethodPost, Path: "/api/block/upload", Scope: scope("block:upload"), Upload: true,
 			AdaptUpload: blockForm().adaptUpload},
 		{Method: http.MethodPost, Path: "/api/block/download", Scope: scope("block:download"), Stream: true,
-			Adapt: download},
-		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete")},
+			Adapt: download, Targets: fromBody(instance(bodyInstance), block(bodyBlock))},
+		{Method: http.MethodPost, Path: "/api/block/delete", Scope: scope("block:delete"),
+			Targets: fromBody(instance(bodyInstance), block(bodyBlock))},
 	}
 	routes = slices.DeleteFunc(routes, g.lacks)
 	for i := range routes {
