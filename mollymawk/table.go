@@ -31,7 +31,8 @@ func init() {
 // Mollymawk accepts tokens; Mollymawk's other paths are for browsers only.
 func table(g generation) gate.Table {
 	routes := []gate.Route{
-		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list")},
+		{Method: http.MethodGet, Path: "/api/unikernels", Scope: scope("unikernel:list"),
+			Listing: unikernelListing()},
 		// The body includes the image.
 		{Method: http.MethodPost, Path: "/api/unikernel/create", Scope: scope("unikernel:create"), Upload: true,
 			AdaptUpload: g.createForm().adaptUpload},
