@@ -29,7 +29,11 @@ func filterUnikernels(to io.Writer, from io.Reader, keep func(name string) bool)
 	f := &listingFilter{input: input, output: bufio.NewWriter(to), keep: keep,
 		// Clients choose some of the texts, which Mollymawk returns unchecked.
 		decoder: jsontext.NewDecoder(input, jsontext.AllowInvalidUTF8(true))}
-	if err := f.response(); err != nil {
+	err := f.response()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return fmt.Errorf("filtering the list of unikernels: %w", err)
 	}
 	return f.output.Flush()
@@ -195,8 +199,6 @@ func (f *listingFilter) value() error {
 func (f *listingFilter) token(kind jsontext.Kind) error {
 	token, err := f.decoder.ReadToken()
 	switch {
-	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err
 	case token.Kind() != kind:
