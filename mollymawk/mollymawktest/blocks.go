@@ -57,6 +57,7 @@ func (c *call) writeBlock(create bool, fields map[string]string, data io.Reader)
 	if !c.checkCSRF(fields[csrfCookie]) {
 		return
 	}
+	c.acts(Action{Instance: instance, Block: name})
 	var b *block
 	_, err = c.command(instance, func(d *domain) (string, error) {
 		if create {
@@ -157,6 +158,7 @@ func (c *call) deleteBlock() {
 	if !ok {
 		return
 	}
+	c.acts(Action{Instance: instance, Block: name})
 	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.removeBlock(name) }))
 }
 
@@ -205,6 +207,7 @@ func (c *call) downloadBlock() {
 	if !ok {
 		return
 	}
+	c.acts(Action{Instance: instance, Block: name})
 	var b block
 	_, err := c.command(instance, func(d *domain) (string, error) {
 		switch {

@@ -102,6 +102,7 @@ func (c *call) console() {
 	if !c.body.drain() {
 		return
 	}
+	c.acts(Action{Instance: instance, Unikernel: name})
 	sub := &subscriber{ready: make(chan struct{}, 1)}
 	var from *console
 	_, err := c.command(instance, func(d *domain) (string, error) {

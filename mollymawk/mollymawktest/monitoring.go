@@ -128,6 +128,7 @@ func (c *call) scalingUpdate() {
 	if !ok {
 		return
 	}
+	c.acts(Action{Instance: instance, Unikernel: name})
 	_, scale := fields["should_scale"]
 	text, hasMax := fields["max_instances"]
 	if !scale && !c.scales(instance, name) {

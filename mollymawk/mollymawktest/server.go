@@ -51,6 +51,9 @@ type Options struct {
 	// it is negative, the server records neither bytes nor requests, which is best for
 	// long-running servers.
 	RawLimit int
+	// Acted, if not nil, is called with what each request acts on. It may be called concurrently
+	// and must not call the server.
+	Acted func(Action)
 }
 
 func (o Options) withDefaults() Options {

@@ -107,6 +107,7 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 		c.say(http.StatusBadRequest, "Invalid deploy mode")
 		return
 	}
+	c.acts(Action{Instance: instance, Unikernel: name, Attached: cfg.attached()})
 	text, err := c.command(instance, func(d *domain) (string, error) { return d.create(name, u, force) })
 	var unreachable unreachableError
 	switch {
@@ -123,6 +124,7 @@ func (c *call) createFrom(fields map[string]string, image io.Reader) {
 func (c *call) destroyUnikernel() {
 	instance, name, ok := c.namedUnikernel("Error converting instance name: ")
 	if ok {
+		c.acts(Action{Instance: instance, Unikernel: name})
 		c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.destroy(name) }))
 	}
 }
@@ -166,6 +168,7 @@ func (c *call) restartUnikernel() {
 	if !ok {
 		return
 	}
+	action := Action{Instance: instance, Unikernel: name}
 	var changed *config
 	if arguments, ok := o.get("arguments"); ok {
 		text, ok := arguments.(string)
@@ -178,8 +181,9 @@ func (c *call) restartUnikernel() {
 			c.say(http.StatusBadRequest, "Error parsing arguments: "+err.Error())
 			return
 		}
-		changed = &cfg
+		changed, action.Attached = &cfg, cfg.attached()
 	}
+	c.acts(action)
 	c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.restart(name, changed, c.srv.now()) }))
 }
 
@@ -187,6 +191,7 @@ func (c *call) restartUnikernel() {
 func (c *call) restartUnikernelByName() {
 	instance, name, ok := c.namedUnikernel("Error converting albatross name to instance name: ")
 	if ok {
+		c.acts(Action{Instance: instance, Unikernel: name})
 		c.sendResult(c.command(instance, func(d *domain) (string, error) { return d.restart(name, nil, c.srv.now()) }))
 	}
 }

@@ -83,6 +83,7 @@ func (c *call) updateUnikernel() {
 				err.Error())
 		return
 	}
+	c.acts(Action{Instance: instance, Unikernel: name})
 	var cfg config
 	_, err = c.command(instance, func(d *domain) (string, error) {
 		u := d.unikernels[name]
@@ -224,6 +225,7 @@ func (c *call) rollbackUnikernel() {
 		c.say(http.StatusNotFound, "Couldn't find albatross instance, "+instance)
 		return
 	}
+	c.acts(Action{Instance: instance, Unikernel: name})
 	c.srv.mu.Lock()
 	i := slices.IndexFunc(c.user.updates, func(u unikernelUpdate) bool { return u.name == name })
 	var last unikernelUpdate
