@@ -4,5 +4,7 @@
 // nothing about Mollymawk, so supporting another backend only takes a similar package.
 //
 // Source: robur-coop/mollymawk at 1c257b3 and its handbook. The gate refuses requests that
-// would crash Mollymawk or make it lose data. It leaves all other checks to Mollymawk.
+// would crash Mollymawk or make it lose data. From keys that are bound to resources, it also
+// refuses requests in which another program might read other names. It leaves all other checks
+// to Mollymawk.
 package mollymawk
