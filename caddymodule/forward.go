@@ -116,6 +116,9 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 // has no body, and receive reads what is in the body.
 func (p *exchange) readCall(r *http.Request, streamed bool) gate.Refusal {
 	p.call = gate.Call{Path: p.Path, Query: r.URL.RawQuery}
+	if refusal := p.BindQuery(p.call.Query); refusal.Code != "" {
+		return refusal
+	}
 	switch {
 	case !streamed:
 		p.call.ContentType, p.call.Body = r.Header["Content-Type"], p.body.bytes

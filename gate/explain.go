@@ -130,6 +130,9 @@ func (g *Gate) explainTargets(question *Question, r *Request, f *Finding) Refusa
 	if refusal := f.allowTargets(); refusal.Code != "" || !f.bound() || f.Route.Targets == nil {
 		return refusal
 	}
+	if refusal := f.BindQuery(r.Query); refusal.Code != "" {
+		return refusal
+	}
 	call := Call{Path: r.Path, Query: r.Query, ContentType: []string{"application/json"}, Body: question.Body}
 	if invalid, ok := errors.AsType[*BodyError](g.Adapt(f.Route, &call)); ok {
 		return f.RefuseBody(invalid)

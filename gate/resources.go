@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -43,10 +44,38 @@ func (g *Gate) Bind(f *Finding, call *Call) Refusal {
 // BindUpload is like Bind for an upload whose fields have been read.
 func (f *Finding) BindUpload(u *Upload) Refusal {
 	f.Binding = Binding{Read: true}
-	if f.bound() {
-		f.Targets = u.Targets
+	if !f.bound() {
+		return Refusal{}
 	}
+	if invalid, ok := errors.AsType[*BodyError](u.TargetsErr); ok {
+		return f.RefuseBody(invalid)
+	}
+	f.Targets = u.Targets
 	return f.allowTargets()
+}
+
+// BindQuery returns a refusal if the token is bound to resources and the query has a parameter
+// twice, because programs differ in which one counts. It must be called before [Gate.Adapt],
+// which may drop one of them.
+func (f *Finding) BindQuery(query string) Refusal {
+	if query == "" || !f.bound() {
+		return Refusal{}
+	}
+	seen := make(map[string]bool)
+	for raw := range strings.SplitSeq(query, "&") {
+		if raw == "" {
+			continue
+		}
+		name, _, _ := strings.Cut(raw, "=")
+		if unescaped, err := url.QueryUnescape(name); err == nil {
+			name = unescaped
+		}
+		if name = strings.ToLower(name); seen[name] {
+			return f.RefuseBody(&BodyError{Detail: "The query has a parameter twice."})
+		}
+		seen[name] = true
+	}
+	return Refusal{}
 }
 
 // RefuseBody returns the refusal for a malformed body. If the token is bound to resources, it

@@ -90,6 +90,28 @@ func TestBind(t *testing.T) {
 	}
 }
 
+// TestBindQuery checks that a repeated query parameter is refused only if the token is bound.
+func TestBindQuery(t *testing.T) {
+	t.Parallel()
+	g := newTestGate(t, func(c *Config) { c.Routes = boundRoutes() })
+	for query, want := range map[string]string{
+		"": "", "a=1&b=2": "", "a=1&": "", "&&a=1": "", "a=1&a=1": "400 ambiguous_target", "a&A=2": "400 ambiguous_target",
+		"a=1&%61=2": "400 ambiguous_target", "%zz=1&%zz=2": "400 ambiguous_target",
+	} {
+		tokens := newTestTokens(t)
+		text := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = token.Resources{"unikernel/web"} })
+		for _, text := range []string{text, tokens.good} {
+			d := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/act" }))
+			if text == tokens.good {
+				want = ""
+			}
+			if got := refusalText(d.BindQuery(query)); got != want {
+				t.Errorf("%s: got %q, want %q", query, got, want)
+			}
+		}
+	}
+}
+
 // TestRecheckResources changes a token's resources while a request is being sent.
 func TestRecheckResources(t *testing.T) {
 	t.Parallel()

@@ -120,7 +120,7 @@ func (s TargetSource) target(name string, types []token.ResourceType) (token.Res
 	if check := types[i].Check; check != nil {
 		var err error
 		if target.Name, err = check(name, false); err != nil {
-			return target, bodyErrorf("The name of the %s: %v.", s.Type, err)
+			return target, bodyErrorf("The name of the %s: %v.", s.Type, strings.TrimSuffix(err.Error(), "."))
 		}
 	}
 	return target, nil

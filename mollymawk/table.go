@@ -70,6 +70,7 @@ func table(g generation) gate.Table {
 		g.renameBlock(&routes[i])
 	}
 	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk",
+		ResourceTypes: resourceTypes(),
 		SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
 }
 
