@@ -71,7 +71,7 @@ func table(g generation) gate.Table {
 	}
 	return gate.Table{Routes: routes, Presets: presets(), CheckBody: checkBody, Backend: "Mollymawk",
 		ResourceTypes: resourceTypes(),
-		SessionPaths: sessionPaths(), KeyPaths: keyPaths()}
+		SessionPaths:  sessionPaths(), KeyPaths: keyPaths()}
 }
 
 // presets returns named sets of scopes for common uses.
