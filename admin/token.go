@@ -131,7 +131,7 @@ func (c *call) lookUpToken() *Refusal {
 	found, _, err := store.Lookup(credential)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return refuseError(codeNotFound,
-			"This token is unknown here. It may have been deleted, or it belongs to another installation.")
+			"This token is unknown here. It may have been deleted or replaced, or it belongs to another installation.")
 	}
 	if err != nil {
 		return c.storeRefusal(err)

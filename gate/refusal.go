@@ -88,7 +88,7 @@ var rules = map[Code]rule{
 	MalformedToken: {http.StatusUnauthorized, invalidTokenChallenge, "Malformed token",
 		"This is not a valid API key. Check that you copied all of it."},
 	UnknownToken: {http.StatusUnauthorized, invalidTokenChallenge, "Unknown token",
-		"This API key is unknown here. It may have been deleted, or it belongs to another installation."},
+		"This API key is unknown here. It may have been deleted or replaced, or it belongs to another installation."},
 	WrongKind: {http.StatusForbidden, noChallenge, "Wrong kind of token",
 		"This is an admin key, which can't call the backend. Use an API key."},
 	ExpiredToken: {http.StatusUnauthorized, invalidTokenChallenge, "Token expired",
