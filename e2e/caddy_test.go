@@ -233,7 +233,7 @@ func (c *caddy) token(flags ...string) string {
 	for i := 0; i+1 < len(flags); i += 2 {
 		member := strings.ReplaceAll(strings.TrimPrefix(flags[i], "--"), "-", "_")
 		switch member {
-		case "scope", "allowed_ip":
+		case "scope", "allowed_ip", "resource":
 			list, _ := body[member+"s"].([]string)
 			body[member+"s"] = append(list, flags[i+1])
 			continue
