@@ -273,7 +273,9 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 			d.Refusal.Scope = scope.Name
 		}
 	case checkResources:
-		d.Refusal = d.allowTargets()
+		if d.bound() { // copying a Refusal takes longer than the check
+			d.Refusal = d.allowTargets()
+		}
 	case checkBody:
 		if r.ContentLength > g.MaxBody(d.Route) {
 			d.Refusal = Refuse(BodyTooLarge)
