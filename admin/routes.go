@@ -39,6 +39,7 @@ var routes = []route{
 	{method: http.MethodDelete, path: tokenPath, serve: (*call).deleteToken},
 	{method: http.MethodGet, path: tokenPath + "/usage", parameters: usageParameters, serve: (*call).tokenUsage},
 	{method: http.MethodGet, path: tokenPath + "/previous", serve: (*call).previousSecret},
+	{method: http.MethodGet, path: tokenPath + "/resources", serve: (*call).tokenResources},
 	{method: http.MethodGet, path: tokenPath + "/refusals", serve: (*call).tokenRefusals},
 	{method: http.MethodPost, path: tokenPath + "/rotate", serve: (*call).rotateToken},
 	{method: http.MethodPost, path: tokenPath + "/revoke", serve: (*call).revokeToken},

@@ -106,7 +106,7 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 	}
 	out.RequestURI = out.URL.RequestURI()
 	p.identity.accept(r, &p.Match.Token)
-	p.store.CountAllowed(p.Match, p.Scope(), tokenstore.LastUse{
+	p.store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
 	})
 	return p.response.finish(p.send(next, out))

@@ -140,6 +140,19 @@ func listed(resources token.Resources) string {
 	return strings.Join(resources, ", ")
 }
 
+// Patterns returns those of the token's resources that cover what an allowed request acts on.
+func (f *Finding) Patterns() (patterns []string) {
+	if len(f.Targets) == 0 || !f.bound() {
+		return nil
+	}
+	for _, pattern := range f.Match.Token.Resources {
+		if slices.ContainsFunc(f.Targets, token.Resources{pattern}.Cover) {
+			patterns = append(patterns, pattern)
+		}
+	}
+	return patterns
+}
+
 // ListFilter returns the filter for the response to an allowed request, or nil if the response
 // isn't filtered. keep reports whether the token may see a listed resource.
 func (f *Finding) ListFilter() (filter *Listing, keep func(name string) bool) {

@@ -83,6 +83,10 @@ func TestBind(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("bound to %q: %s: got %q, want %q", tt.bound, tt.request, got, tt.want)
 		}
+		if patterns := d.Patterns(); refusal.Code == "" && tt.bound != "" && path != "/list" &&
+			strings.Join(patterns, " ") != tt.bound {
+			t.Errorf("bound to %q: %s: got patterns %v", tt.bound, tt.request, patterns)
+		}
 		if filter, keep := d.ListFilter(); !d.Refused() && ((filter != nil) != (path == "/list" && tt.bound != "") ||
 			keep != nil && (!keep("web") || keep("web2"))) {
 			t.Errorf("bound to %q: %s: got filter %v", tt.bound, tt.request, filter)

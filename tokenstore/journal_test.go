@@ -241,11 +241,13 @@ func TestReplayKeepsEverything(t *testing.T) {
 	before := LastUse{Time: s.Now().Truncate(1000), IP: "203.0.113.7", UserAgent: "curl/8.9", Route: "GET /a"}
 	s.CountAllowed(old, "a:b", before)
 	last := LastUse{Time: s.Now().Add(1e9).Truncate(1000), IP: "2001:db8::1", UserAgent: "ci", Route: "GET /b"}
-	s.CountAllowed(match, "a:b", last)
+	s.CountAllowedOn(match, "a:b", []string{"unikernel/web-*", "block/db"}, last)
 	s = s.kill(t)
 	got, err := s.Get(tok.ID)
 	check(t, err)
-	if want := (Usage{Allowed: 2, Last: last, Previous: before}); !reflect.DeepEqual(got.Usage, want) {
+	today := DayOf(s.Now())
+	used := []ResourceUse{{"block/db", today}, {"unikernel/web-*", today}}
+	if want := (Usage{Allowed: 2, Last: last, Previous: before, Resources: used}); !reflect.DeepEqual(got.Usage, want) {
 		t.Errorf("got usage %+v, want %+v", got.Usage, want)
 	}
 	if _, previous, err := s.PreviousUse(tok.ID); err != nil || previous != before {
@@ -465,14 +467,15 @@ func TestStalledFlush(t *testing.T) {
 // FuzzParseJournalEntry verifies that parsing never panics and is the inverse of encoding.
 func FuzzParseJournalEntry(f *testing.F) {
 	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl", "")
+	f.Add([]byte{}, "ok", "a:b", "GET /a", "203.0.113.7", "curl", "unikernel/a\nblock/*")
 	f.Add([]byte{}, "ip_denied", "a:b", "/a", "203.0.113.7", "curl", "GET")
-	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent, method string) {
+	f.Fuzz(func(t *testing.T, b []byte, outcome, scope, route, address, agent, more string) {
 		use := lastUse(b)
 		if _, ok := parseJournalEntry(b); !ok && use != (LastUse{}) {
 			t.Fatalf("%x doesn't parse as an entry, but lastUse returned %+v", b, use)
 		}
 		c := journalEntry{id: token.ID{1, 2}, at: 7, previous: true, outcome: outcome, scope: scope, route: route,
-			address: address, agent: agent, method: method}
+			address: address, agent: agent, more: more}
 		c.truncate()
 		if c.length() > journal.MaxEntry {
 			t.Fatalf("a truncated entry has %d bytes, more than MaxEntry", c.length())
@@ -481,7 +484,7 @@ func FuzzParseJournalEntry(f *testing.F) {
 		c.encode(entry)
 		e, ok := parseJournalEntry(entry)
 		texts := [...][]byte{textOutcome: []byte(c.outcome), textScope: []byte(c.scope), textRoute: []byte(c.route),
-			textAddress: []byte(c.address), textAgent: []byte(c.agent), textMethod: []byte(c.method)}
+			textAddress: []byte(c.address), textAgent: []byte(c.agent), textMore: []byte(c.more)}
 		if !ok || e.id != c.id || e.at != c.at || !e.previous || !slices.EqualFunc(e.texts[:], texts[:], bytes.Equal) {
 			t.Fatalf("parsing an encoded entry returned %+v", e)
 		}

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/mollygate/mollygate/internal/wire"
@@ -14,9 +15,9 @@ type journalEntry struct {
 	at       int64 // microseconds since 1970
 	previous bool  // the request used the previous secret
 	// outcome is OutcomeOK or the refusal code. route is the matched route of an allowed
-	// request or the path of a refused one. Only refused requests have a method, because the
-	// route includes it.
-	outcome, scope, route, address, agent, method string
+	// request or the path of a refused one. more is the method of a refused request, or the
+	// patterns of an allowed one; see joinPatterns.
+	outcome, scope, route, address, agent, more string
 }
 
 // Maximum lengths of strings in the journal, in bytes.
@@ -26,11 +27,12 @@ const (
 	maxUserAgentLength = 256
 	maxPathLength      = 256
 	maxMethodLength    = 32
+	maxPatternsLength  = 1024
 )
 
 // An encoded entry consists of the ID, the time, one byte for previous, and the strings, each
-// preceded by its length in two bytes. An empty method is left out, as in the entries of
-// earlier versions.
+// preceded by its length in two bytes. The last string is left out if it is empty, as in the
+// entries of earlier versions. Those versions ignore the patterns of an allowed request.
 const journalEntryHeader = len(token.ID{}) + 8 + 1
 
 // truncate cuts the strings to their maximum lengths.
@@ -44,13 +46,17 @@ func (c *journalEntry) truncate() {
 	}
 	c.route = c.route[:min(len(c.route), longest)]
 	c.agent = c.agent[:min(len(c.agent), maxUserAgentLength)]
-	c.method = c.method[:min(len(c.method), maxMethodLength)]
+	longest = maxPatternsLength
+	if c.outcome != OutcomeOK {
+		longest = maxMethodLength
+	}
+	c.more = c.more[:min(len(c.more), longest)]
 }
 
 func (c *journalEntry) length() int {
 	length := journalEntryHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)
-	if c.method != "" {
-		length += 2 + len(c.method)
+	if c.more != "" {
+		length += 2 + len(c.more)
 	}
 	return length
 }
@@ -64,8 +70,8 @@ func (c *journalEntry) encode(b []byte) {
 		b[journalEntryHeader-1] = 1
 	}
 	b = b[journalEntryHeader:]
-	for i, text := range [...]string{c.outcome, c.scope, c.route, c.address, c.agent, c.method} {
-		if i == textMethod && text == "" {
+	for i, text := range [...]string{c.outcome, c.scope, c.route, c.address, c.agent, c.more} {
+		if i == textMore && text == "" {
 			break
 		}
 		binary.LittleEndian.PutUint16(b, uint16(len(text)))
@@ -88,8 +94,21 @@ const (
 	textRoute
 	textAddress
 	textAgent
-	textMethod
+	textMore
 )
+
+// joinPatterns returns patterns as a journal entry stores them. If they are too long, it leaves
+// some out.
+func joinPatterns(patterns []string) string {
+	length := 0
+	for i, pattern := range patterns {
+		if length += len(pattern) + 1; length > maxPatternsLength {
+			patterns = patterns[:i]
+			break
+		}
+	}
+	return strings.Join(patterns, "\n") // patterns have no control characters
+}
 
 // parseJournalEntry parses a journal entry. It reports false if encode could not have produced
 // the entry.
@@ -102,7 +121,7 @@ func parseJournalEntry(b []byte) (e parsedEntry, ok bool) {
 	e.previous = b[journalEntryHeader-1] != 0
 	b = b[journalEntryHeader:]
 	for i := range e.texts {
-		if i == textMethod && len(b) == 0 {
+		if i == textMore && len(b) == 0 {
 			break
 		}
 		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {

@@ -53,6 +53,8 @@ type tokenUse struct {
 	last, previous     []byte
 	lastAt, previousAt int64
 	counts             []hourCount
+	// resources are sorted by pattern.
+	resources []ResourceUse
 	// refused contains the entries of the newest refused requests, up to MaxRefusals, in no
 	// particular order.
 	refused []refusedEntry
@@ -115,6 +117,11 @@ func (p *pending) add(entry []byte) {
 		p.current.addRefusal(use, e.at, entry)
 		return
 	}
+	for pattern := range bytes.SplitSeq(e.texts[textMore], []byte("\n")) {
+		if len(pattern) > 0 {
+			use.useResource(p.word(pattern), dayOfHour(hourOf(e.at)))
+		}
+	}
 	if len(use.last) == 0 || e.at >= use.lastAt {
 		use.last, use.lastAt = append(use.last[:0], entry...), e.at
 	}
@@ -171,7 +178,8 @@ func (b *batch) addRefusal(use *tokenUse, at int64, entry []byte) {
 
 // begin resets u to an unused token, reusing its memory.
 func (u *tokenUse) begin(id token.ID) {
-	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0]}
+	*u = tokenUse{id: id, last: u.last[:0], previous: u.previous[:0], counts: u.counts[:0],
+		resources: u.resources[:0]}
 }
 
 func (u *tokenUse) count(hour int64, scope, outcome string) {
@@ -184,9 +192,24 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 	u.counts = append(u.counts, hourCount{hour, scope, outcome, 1})
 }
 
+// useResource notes that a pattern was used on a day.
+func (u *tokenUse) useResource(pattern string, day Day) {
+	i, found := slices.BinarySearchFunc(u.resources, pattern, func(use ResourceUse, pattern string) int {
+		return cmp.Compare(use.Pattern, pattern)
+	})
+	if found {
+		u.resources[i].Day = max(u.resources[i].Day, day)
+	} else if len(u.resources) < maxResourceUses {
+		u.resources = slices.Insert(u.resources, i, ResourceUse{pattern, day})
+	}
+}
+
 // usage converts u to a Usage for use with [Usage.Plus].
 func (u *tokenUse) usage() Usage {
 	usage := Usage{Last: lastUse(u.last), Previous: lastUse(u.previous)}
+	if len(u.resources) > 0 {
+		usage.Resources = slices.Clone(u.resources)
+	}
 	for _, refused := range u.refused {
 		if r, ok := refusal(refused.entry); ok {
 			usage.Refusals = append(usage.Refusals, r)

@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -25,6 +26,7 @@ const (
 	usagePreviousUserAgent
 	usagePreviousRoute
 	usageLastScope // scope of the last use; no longer written, ignored when read
+	usageResource
 )
 
 // EncodeUsage encodes a token's usage as the record that a backend stores under the token's
@@ -46,6 +48,10 @@ func EncodeUsage(id token.ID, u Usage) []byte {
 	b = wire.AppendString(b, usagePreviousIP, u.Previous.IP)
 	b = wire.AppendString(b, usagePreviousUserAgent, u.Previous.UserAgent)
 	b = wire.AppendString(b, usagePreviousRoute, u.Previous.Route)
+	for _, use := range u.Resources {
+		value := protowire.AppendVarint(nil, protowire.EncodeZigZag(int64(use.Day)))
+		b = wire.AppendBytes(b, usageResource, append(value, wire.ValidText(use.Pattern)...))
+	}
 	return wire.AddChecksum(usageRecord, id[:], b)
 }
 
@@ -100,6 +106,8 @@ func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error
 			return f.SetString(&u.Previous.Route)
 		case usageLastScope:
 			return nil
+		case usageResource:
+			return addResourceUse(f, &u)
 		}
 		return wire.ErrUnknownField
 	})
@@ -113,6 +121,25 @@ func decodeUsage(key, record []byte, borrowed, withDay bool) (u Usage, err error
 		u.Days = []DayUsage{today}
 	}
 	return u, nil
+}
+
+// addResourceUse decodes a use of a resource: the day and the pattern.
+func addResourceUse(f wire.Field, u *Usage) error {
+	b, err := f.Bytes()
+	if err != nil {
+		return err
+	}
+	day, n := protowire.ConsumeVarint(b)
+	if n < 0 || protowire.DecodeZigZag(day) < math.MinInt32 || protowire.DecodeZigZag(day) > math.MaxInt32 {
+		return wire.ErrField
+	}
+	use := ResourceUse{string(b[n:]), Day(protowire.DecodeZigZag(day))}
+	last := len(u.Resources) - 1
+	if use.Pattern == "" || !utf8.ValidString(use.Pattern) || last >= 0 && u.Resources[last].Pattern >= use.Pattern {
+		return wire.ErrField
+	}
+	u.Resources = append(u.Resources, use)
+	return nil
 }
 
 // Field numbers of a day's record.

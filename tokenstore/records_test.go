@@ -22,6 +22,7 @@ func FuzzDecodeUsage(f *testing.F) {
 		fieldsOf(EncodeUsage(testID,
 			Usage{Days: []DayUsage{fullDay}, Previous: LastUse{Time: testTime, IP: "203.0.113.7", UserAgent: "curl/8.9",
 				Route: "GET /api/unikernels"}})))
+	f.Add(fieldsOf(EncodeUsage(testID, Usage{Resources: []ResourceUse{{"block/*", -1}, {"unikernel/web", 20000}}})))
 	f.Add([]byte{8, 0})
 	f.Fuzz(func(t *testing.T, fields []byte) {
 		if _, err := DecodeUsage(testID, fields); err != nil && !errors.Is(err, token.ErrDamaged) {

@@ -73,7 +73,7 @@ func refusal(entry []byte) (Refusal, bool) {
 	}
 	text := func(i int) string { return token.Printable(string(e.texts[i])) }
 	return Refusal{
-		Time: time.UnixMicro(e.at).UTC(), Method: text(textMethod), Path: text(textRoute),
+		Time: time.UnixMicro(e.at).UTC(), Method: text(textMore), Path: text(textRoute),
 		Scope: wire.ValidText(string(e.texts[textScope])), Code: wire.ValidText(string(e.texts[textOutcome])),
 		IP: wire.ValidText(string(e.texts[textAddress])), UserAgent: text(textAgent),
 	}, true

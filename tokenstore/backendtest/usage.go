@@ -57,9 +57,11 @@ func testUsage(s *suite) {
 	came := []tokenstore.Usage{
 		{Allowed: 7, Denied: 1, Last: last(1), Days: []tokenstore.DayUsage{usedOn(today-1, 1)}},
 		{Allowed: 7, Last: last(3), Previous: last(2),
-			Days: []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)}},
+			Resources: []tokenstore.ResourceUse{{Pattern: "block/db", Day: 7}, {Pattern: "unikernel/*", Day: 9}},
+			Days:      []tokenstore.DayUsage{usedOn(today-3, 2), usedOn(today-1, 1), usedOn(today, 1)}},
 		{Denied: 2, Last: last(2), Previous: last(1),
-			Days: []tokenstore.DayUsage{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)}},
+			Resources: []tokenstore.ResourceUse{{Pattern: "unikernel/*", Day: 8}, {Pattern: "unikernel/a", Day: 8}},
+			Days:      []tokenstore.DayUsage{usedOn(today-3, 1), usedOn(today-1, 3), usedOn(today, 4)}},
 	}
 	var want tokenstore.Usage
 	for i, more := range came {
