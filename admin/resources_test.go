@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -33,4 +37,63 @@ func TestTokenResources(t *testing.T) {
 		check(`{"data":[` + step.want + `]}`)
 	}
 	f.refused(f.do(http.MethodGet, "/tokens/000000000000/resources", ""), 404, "not_found")
+}
+
+// TestUnusedResources verifies when a token with unused resources needs attention.
+func TestUnusedResources(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		resources, used string
+		// usedAgo is how long ago the resources were used, and unchanged for how long the token
+		// was unchanged.
+		usedAgo, unchanged time.Duration
+		want               string
+	}{
+		"unused":       {`"unikernel/a","unikernel/b"`, "unikernel/b", day, 20 * day, "[unikernel/a] [unikernel/b]"},
+		"just changed": {`"unikernel/a","unikernel/b"`, "unikernel/b", day, 13 * day, ""},
+		"long ago":     {`"unikernel/a","unikernel/b"`, "unikernel/b", 91 * day, 100 * day, ""},
+		"none used":    {`"unikernel/a","unikernel/b"`, "", day, 20 * day, ""},
+		"all used":     {`"unikernel/a","unikernel/b"`, "unikernel/a unikernel/b", day, 20 * day, ""},
+		"one":          {`"unikernel/a"`, "", day, 20 * day, ""},
+		"unbound":      {``, "", day, 20 * day, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			_, secret := f.create(`{"expires_in":"1y","resources":[` + test.resources + `]}`)
+			f.pass(test.unchanged - test.usedAgo)
+			match, err := f.authenticate(secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.store.CountAllowedOn(match, "unikernel:create", strings.Fields(test.used),
+				tokenstore.LastUse{Time: f.store.Now()})
+			f.pass(test.usedAgo)
+			f.use(secret, 1, tokenstore.LastUse{})
+			body := f.do(http.MethodGet, "/overview", "").Body.Bytes()
+			var o struct {
+				Tokens struct {
+					Attention []struct {
+						Reason string
+						Items  []struct {
+							Resources     []string
+							UsedResources []string `json:"used_resources"`
+						}
+					}
+				}
+			}
+			if err := json.Unmarshal(body, &o); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, a := range o.Tokens.Attention {
+				if a.Reason == "unused_resources" {
+					got = fmt.Sprint(a.Items[0].Resources, " ", a.Items[0].UsedResources)
+				}
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q: %s", got, test.want, body)
+			}
+		})
+	}
 }

@@ -56,7 +56,11 @@ type attentionItem struct {
 	// scopes that were.
 	Scopes     []string `json:"scopes"`
 	UsedScopes []string `json:"used_scopes"`
-	LastUse    *lastUse `json:"last_use"`
+	// Resources lists the token's resources that weren't used in the last 90 days, and
+	// UsedResources those that were.
+	Resources     []string `json:"resources"`
+	UsedResources []string `json:"used_resources"`
+	LastUse       *lastUse `json:"last_use"`
 	// Refused is the number of requests since the revocation, at most the number of refusals
 	// that the store keeps.
 	Refused *int `json:"refused"`
@@ -76,6 +80,7 @@ const (
 	reasonOldSecret           = "old_secret_in_use"
 	reasonWideGrant           = "wide_grant"
 	reasonUnusedScopes        = "unused_scopes"
+	reasonUnusedResources     = "unused_resources"
 	reasonUnused              = "unused"
 )
 
@@ -89,7 +94,8 @@ const (
 	// maxBusy is the number of tokens with the most requests in total among which the survey
 	// looks for the busiest ones.
 	maxBusy = 200
-	// minAge is how old a token must be before its scopes can count as unused.
+	// minAge is how old a token must be before its scopes can count as unused, and how long it
+	// must be unchanged before its resources can.
 	minAge = 14 * day
 	// maxNarrow is the maximum number of scopes for which a wildcard grant is too wide.
 	maxNarrow = 3
@@ -123,7 +129,7 @@ func newSurveyor(a *api, store *tokenstore.Store) *surveyor {
 }
 
 var reasons = []string{reasonUsedAfterRevocation, reasonExpiring, reasonOldSecret, reasonWideGrant,
-	reasonUnusedScopes, reasonUnused}
+	reasonUnusedScopes, reasonUnusedResources, reasonUnused}
 
 // survey looks at every token, and then at the history of those for which it matters.
 func (s *surveyor) survey(ctx context.Context) (*survey, error) {
@@ -197,9 +203,39 @@ func (s *surveyor) visitActive(t tokenstore.TokenUsage) {
 		s.lists[reasonUnused].add(-float64(seen.Unix()), item(t.Usage.Last))
 		return
 	}
+	s.visitResources(t)
 	if s.now.Sub(t.Token.CreatedAt) >= minAge && !t.Usage.Last.Time.IsZero() && len(s.scoped) < maxHistories &&
 		(len(t.Token.Scopes) > 1 || hasWildcard(t.Token.Scopes)) {
 		s.scoped = append(s.scoped, t.Token.ID)
+	}
+}
+
+// visitResources finds tokens with resources that they don't use.
+func (s *surveyor) visitResources(t tokenstore.TokenUsage) {
+	if len(t.Token.Resources) < 2 || s.now.Sub(t.Token.UpdatedAt) < minAge {
+		return
+	}
+	first := tokenstore.DayOf(s.now.Add(-idleAfter))
+	used := func(pattern string) bool {
+		return slices.ContainsFunc(t.Usage.Resources, func(use tokenstore.ResourceUse) bool {
+			return use.Pattern == pattern && use.Day >= first
+		})
+	}
+	unused := slices.DeleteFunc(slices.Clone(t.Token.Resources), used)
+	if n := len(unused); n > 0 && n < len(t.Token.Resources) {
+		s.lists[reasonUnusedResources].add(float64(n), func() attentionItem {
+			copied := t.Clone()
+			item := attentionItem{Token: s.api.object(copied.Token, copied.Usage, s.now),
+				LastUse: newLastUse(copied.Usage.Last)}
+			for _, pattern := range copied.Token.Resources {
+				if slices.Contains(unused, pattern) {
+					item.Resources = append(item.Resources, pattern)
+				} else {
+					item.UsedResources = append(item.UsedResources, pattern)
+				}
+			}
+			return item
+		})
 	}
 }
 

@@ -116,7 +116,7 @@ const open = (part, props) => void show((close) => html`<${part} ...${props} clo
 
 /** Task is a dialog that does something with each key. It shows the progress and keeps the keys
  * that failed, to try them again. Closing it stops before the next key.
- * @param {{name: "revoke"|"disable"|"delete"|"extend"|"tags"|"rotate"|"trim", tokens: Token[], after: After, close: () => void, children?: any, ready?: any, skipped?: number,
+ * @param {{name: "revoke"|"disable"|"delete"|"extend"|"tags"|"rotate"|"trim"|"trimResources", tokens: Token[], after: After, close: () => void, children?: any, ready?: any, skipped?: number,
  *   run: (token: Token) => Promise<unknown>, undo?: (token: Token) => Promise<unknown>, done?: () => void}} props */
 function Task({ name, tokens, after, close, children, ready = true, skipped = 0, run, undo, done }) {
   const [progress, setProgress] = useState(0);
@@ -326,5 +326,25 @@ export function askTrim(token, used, after) {
     children: html`
     <p>${Date.now() - created < 90 * format.day ? t.unusedSince(format.relative(token.created_at)) : t.unused}</p>
     <${Scopes} scopes=${granted.filter((scope) => !kept.includes(scope))} /><h3>${t.kept}</h3><${Scopes} scopes=${kept} />`,
+  });
+}
+
+/** Asks whether to bind a key only to those of its resources that it used.
+ * @param {Token} token
+ * @param {string[]} used
+ * @param {After} after */
+export function askTrimResources(token, used, after) {
+  const bound = token.resources ?? [];
+  const kept = bound.filter((resource) => used.includes(resource));
+  const set = (/** @type {string[]} */ resources) => () => change(token, () => ({ resources }));
+  open(Task, {
+    name: "trimResources",
+    tokens: [token],
+    run: set(kept),
+    undo: set(bound),
+    after,
+    children: html`
+    <p>${t.unused}</p>
+    <${Scopes} scopes=${bound.filter((resource) => !kept.includes(resource))} /><h3>${t.keptResources}</h3><${Scopes} scopes=${kept} />`,
   });
 }

@@ -25,3 +25,4 @@ export const askExtend = later(actions, "askExtend");
 export const askRevoke = later(actions, "askRevoke");
 export const askRotate = later(actions, "askRotate");
 export const askTrim = later(actions, "askTrim");
+export const askTrimResources = later(actions, "askTrimResources");

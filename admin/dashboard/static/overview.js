@@ -3,7 +3,7 @@
 import { html, useEffect, useRef } from "./vendor/preact.js";
 import { changedAt, get } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
-import { askExtend, askRevoke, askRotate, askTrim, openForm } from "./dialogs.js";
+import { askExtend, askRevoke, askRotate, askTrim, askTrimResources, openForm } from "./dialogs.js";
 import * as format from "./format.js";
 import { useGate } from "./gate.js";
 import { choose, href, keyHref, useRoute } from "./route.js";
@@ -27,6 +27,7 @@ const actions = {
   rotate: ({ token }, after) => askRotate(token, after),
   revoke: ({ token }, after) => askRevoke([token], after),
   trim: ({ token, used_scopes: used }, after) => askTrim(token, used ?? [], after),
+  trimResources: ({ token, used_resources: used }, after) => askTrimResources(token, used ?? [], after),
 };
 
 /** For each reason its icon, its remedies, and the filter that lists all its keys.
@@ -37,6 +38,7 @@ const reasons = {
   old_secret_in_use: ["rotate", ["handOver"]],
   wide_grant: ["shield", ["trim"]],
   unused_scopes: ["shield", ["trim"]],
+  unused_resources: ["shield", ["trimResources"]],
   unused: ["pause", ["revoke"], { status: "active", usage: "90d" }],
 };
 

@@ -86,6 +86,7 @@ const overview = {
     wide_grant: ["More access than needed", ({ token, used_scopes: scopes }) =>
       `${token.scopes?.includes("*") ? "Has full access" : `Has ${list((token.scopes ?? []).filter((scope) => scope.endsWith("*")))}`} but used only ${some(scopes) || "no scope"} in 90 days.`],
     unused_scopes: ["Unused scopes", ({ scopes }) => `${counted(scopes?.length ?? 0, "scope")} not used in 90 days: ${some(scopes)}.`],
+    unused_resources: ["Unused resources", ({ resources }) => `${counted(resources?.length ?? 0, "resource")} not used in 90 days: ${some(resources)}.`],
     unused: ["Unused for 90 days", (item) => `Created ${date(item.token.created_at ?? 0)}, ${used(item)}.`],
   }, // prettier-ignore
   remedies: {
@@ -94,6 +95,7 @@ const overview = {
     rotate: "Rotate",
     revoke: "Revoke",
     trim: "Remove unused",
+    trimResources: "Remove unused",
     handOver: "See who uses it",
   },
   busiest: "Busiest keys, last 7 days",
@@ -273,6 +275,7 @@ const actions = {
   addHint: "Separate tags with commas.",
   present: "Keep tags",
   kept: "Scopes to keep",
+  keptResources: "Resources to keep",
   /** @param {string} ago */
   unusedSince: (ago) => `Not used since the key was created ${ago}.`,
   unused: "Not used in the last 90 days.",
@@ -312,6 +315,11 @@ const actions = {
     label: "Remove unused scopes",
     title: "Remove unused scopes of",
     past: "Removed the unused scopes of",
+  },
+  trimResources: {
+    label: "Remove unused resources",
+    title: "Remove unused resources of",
+    past: "Removed the unused resources of",
   },
 };
 

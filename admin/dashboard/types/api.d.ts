@@ -84,6 +84,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tokens/{id}/resources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["TokenId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List a token's resources and their last use
+         * @description The list is empty if the token is not bound to resources.
+         */
+        get: operations["listResources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/tokens/{id}/refusals": {
         parameters: {
             query?: never;
@@ -515,6 +537,8 @@ export interface components {
             status: "active" | "expired" | "not_yet_valid" | "disabled" | "revoked" | "damaged";
             account: string | null;
             scopes: string[] | null;
+            /** @description The resources to which the token is bound, such as "unikernel/web-*". null means all that its scopes allow. */
+            resources: string[] | null;
             allowed_ips: string[] | null;
             rate_limit: components["schemas"]["RateLimit"] | null;
             quota: components["schemas"]["Quota"] | null;
@@ -583,6 +607,8 @@ export interface components {
             status: "active" | "expired" | "not_yet_valid" | "disabled" | "revoked";
             account: string | null;
             scopes: string[] | null;
+            /** @description The resources to which the token is bound, such as "unikernel/web-*". null means all that its scopes allow. */
+            resources: string[] | null;
             allowed_ips: string[] | null;
             rate_limit: components["schemas"]["RateLimit"] | null;
             quota: components["schemas"]["Quota"] | null;
@@ -654,6 +680,8 @@ export interface components {
             scopes?: string[] | null;
             /** @description The name of a set of scopes, to use instead of scopes. */
             preset?: string | null;
+            /** @description The resources to which the token is bound, such as "unikernel/web-*". null means all that its scopes allow. */
+            resources?: string[] | null;
             /** @description The IP addresses and ranges that the token can be used from. */
             allowed_ips?: string[] | null;
             metadata?: {
@@ -683,6 +711,8 @@ export interface components {
             scopes?: string[];
             /** @description The name of a set of scopes, to use instead of scopes. */
             preset?: string;
+            /** @description The resources to which the token is bound, such as "unikernel/web-*". null means all that its scopes allow. */
+            resources?: string[] | null;
             /** @description The IP addresses and ranges that the token can be used from. */
             allowed_ips?: string[] | null;
             metadata?: {
@@ -952,6 +982,10 @@ export interface components {
             scopes: string[] | null;
             /** @description The scopes that the token used in the last 90 days (for unused_scopes and wide_grant). */
             used_scopes: string[] | null;
+            /** @description The resources of the token that it did not use in the last 90 days (only for unused_resources). */
+            resources: string[] | null;
+            /** @description The resources that it used (only for unused_resources). */
+            used_resources: string[] | null;
             /** @description The token's last use; for old_secret_in_use, the last use of the old secret; for used_after_revocation, the last refused request. */
             last_use: components["schemas"]["LastUse"] | null;
             /** @description The number of requests since the revocation, up to 100 (only for used_after_revocation). */
@@ -960,10 +994,10 @@ export interface components {
         /** @description Tokens that need attention for the same reason. */
         Attention: {
             /**
-             * @description used_after_revocation: a revoked token was presented. expiring: the token expires within 7 days and has at most a quarter of its lifetime left. old_secret_in_use: a rotation's old secret is still in use. wide_grant: the token has a wildcard scope, but used at most three scopes in the last 90 days. unused_scopes: the token did not use some of its scopes in the last 90 days. unused: the token was not used for 90 days.
+             * @description used_after_revocation: a revoked token was presented. expiring: the token expires within 7 days and has at most a quarter of its lifetime left. old_secret_in_use: a rotation's old secret is still in use. wide_grant: the token has a wildcard scope, but used at most three scopes in the last 90 days. unused_scopes: the token did not use some of its scopes in the last 90 days. unused_resources: the token did not use some of its resources in the last 90 days. unused: the token was not used for 90 days.
              * @enum {string}
              */
-            reason: "used_after_revocation" | "expiring" | "old_secret_in_use" | "wide_grant" | "unused_scopes" | "unused";
+            reason: "used_after_revocation" | "expiring" | "old_secret_in_use" | "wide_grant" | "unused_scopes" | "unused_resources" | "unused";
             /** @description The number of tokens. */
             count: number;
             /** @description Up to five of the tokens, most urgent first. */
@@ -1066,6 +1100,16 @@ export interface components {
                 name: string;
                 /** @description The scopes to which the account's tokens are limited. */
                 max_scopes: string[] | null;
+                /** @description The resources within which the account's tokens must be bound. */
+                max_resources: string[] | null;
+            }[];
+            /** @description The types of resources to which tokens can be bound. */
+            resource_types: {
+                name: string;
+                /** @description Other names of the type. */
+                aliases: string[];
+                /** @description Whether resources of other types are inside those of this type, as unikernels are inside an instance. */
+                container: boolean;
             }[];
             /** @description The configured gates. */
             gates: {
@@ -1528,6 +1572,43 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    listResources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["TokenId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The resources to which the token is bound, sorted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        data: {
+                            resource: string;
+                            /**
+                             * Format: date-time
+                             * @description The beginning of the day (UTC) of the last request that acted on it, or null.
+                             */
+                            last_used_on: string | null;
+                        }[];
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     listRefusals: {
         parameters: {
             query?: never;
@@ -1870,6 +1951,10 @@ export interface operations {
                     ip?: string;
                     /** @description The name of the gate to query, as returned in gate. If it is missing, the response is for the first gate that matches the route, and other_gates lists the gates that would respond differently. */
                     gate?: string;
+                    /** @description The request's body. It matters only if the token is bound to resources. */
+                    body?: string;
+                    /** @description The resources that the request acts on, such as "unikernel/web", instead of what the body says. */
+                    resources?: string[];
                 };
             };
         };
