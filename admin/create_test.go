@@ -57,7 +57,8 @@ func TestCreateReturnsTheObject(t *testing.T) {
 	}
 	want := `{"id":"ID","kind":"api","name":"CI — Überprüfung","token_hint":"mmk_ID_…","status":"not_yet_valid",` +
 		`"account":"alice",` +
-		`"scopes":["unikernel:*","volume:list"],"resources":["block/db","unikernel/web-*"],"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
+		`"scopes":["unikernel:*","volume:list"],"resources":["block/db","unikernel/web-*"],` +
+		`"allowed_ips":["203.0.113.0/24","2001:db8::1/128"],` +
 		`"rate_limit":{"requests":60,"window":"1m"},"quota":{"requests":10000,"period":"month"},` +
 		`"metadata":{"Env":"","team":"infra"},"created_at":"2026-03-01T12:00:00Z","created_by":"caddy-admin",` +
 		`"updated_at":"2026-03-01T12:00:00Z",` +

@@ -116,8 +116,8 @@ func TestExplainResources(t *testing.T) {
 		`,"resources":["unikernel/web-*"]`:     `without *`,
 		`,"resources":["host/a"],"body":"web"`: `not a type of resource`,
 	} {
-		body := f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"POST","path":"/act"`+more+`}`).Body.String()
-		if !strings.Contains(body, want) {
+		w := f.do(http.MethodPost, "/explain", `{"token_id":"`+id+`","method":"POST","path":"/act"`+more+`}`)
+		if body := w.Body.String(); !strings.Contains(body, want) {
 			t.Errorf("%s: got %s, want %s", more, body, want)
 		}
 	}

@@ -360,7 +360,8 @@ func TestSettings(t *testing.T) {
 		`"audit_retention":"2y"`, `"history_retention":"400d"`, `"session_hours":12`,
 		`"accounts":[{"name":"default","max_scopes":null,"max_resources":null},` +
 			`{"name":"alice","max_scopes":["unikernel:*"],"max_resources":["unikernel/web-*"]}]`,
-		`{"name":"instance","aliases":[],"container":true},`, `{"name":"block","aliases":["volume"],"container":false}]`,
+		`{"name":"instance","aliases":[],"container":true},`,
+		`{"name":"block","aliases":["volume"],"container":false}]`,
 		`"gates":[{"name":"keys.example.com","url":"https://molly.example.com","routes":[`,
 		`{"method":"GET","path":"/api/unikernels","scope":"unikernel:list"}]}]`} {
 		if !strings.Contains(body, want) {

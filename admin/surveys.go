@@ -53,11 +53,11 @@ func (s *surveys) get(c *call, store *tokenstore.Store) *survey {
 
 // due reports whether it is time for a new survey. The caller must hold mu.
 func (s *surveys) due(now time.Time) bool {
-	share := time.Duration(surveyShare)
+	wait := surveyShare * s.took
 	if s.changed {
-		share = changedShare
+		wait = changedShare * s.took
 	}
-	return s.last == nil || now.Sub(s.made) >= share*s.took
+	return s.last == nil || now.Sub(s.made) >= wait
 }
 
 // change notes that a token has changed.

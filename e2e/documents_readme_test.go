@@ -184,7 +184,8 @@ func TestFirstRunPorts(t *testing.T) {
 			t.Errorf("%s is taken: %v, %s", variable, err, out)
 		}
 	}
-	if out, err := c.bash(program); err == nil || !strings.Contains(out, "already runs a gate with the keys in .mollygate") {
+	const says = "already runs a gate with the keys in .mollygate"
+	if out, err := c.bash(program); err == nil || !strings.Contains(out, says) {
 		t.Errorf("a second first run in the same directory: %v, %s", err, out)
 	}
 	if _, err := os.Stat(c.path("other")); err == nil {

@@ -21,28 +21,38 @@ type boundCall struct {
 }
 
 var boundCalls = map[string]boundCall{
-	"create": {"unikernel", "/api/unikernel/create", []string{"-F", "albatross_instance=$I", "-F", "unikernel_name=$N", "-F",
-		`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "-F", "unikernel_force_create=true", "-F", "molly_csrf=",
-		"-F", "deploy_mode=manual", "-F", "binary=@$IMAGE"}, false},
-	"destroy": {"unikernel", "/api/unikernel/destroy", []string{"-d", `{"name":"$N","albatross_instance":"$I"}`}, false},
-	"restart by query": {"unikernel", "/api/unikernel/restart?instance=$I&unikernel=$N", []string{"-d", "{}"},
-		false},
-	"restart by body": {"unikernel", "/api/unikernel/restart", []string{"-d", `{"name":"$N","albatross_instance":"$I"}`},
-		false},
+	"create": {"unikernel", "/api/unikernel/create", formArgs("unikernel_name=$N",
+		`unikernel_config={"typ":"solo5","cpuids":[0],"memory":32}`, "unikernel_force_create=true",
+		"deploy_mode=manual", "binary=@$IMAGE"), false},
+	"destroy": {"unikernel", "/api/unikernel/destroy",
+		[]string{"-d", `{"name":"$N","albatross_instance":"$I"}`}, false},
+	"restart by query": {"unikernel", "/api/unikernel/restart?instance=$I&unikernel=$N", []string{"-d", "{}"}, false},
+	"restart by body": {"unikernel", "/api/unikernel/restart",
+		[]string{"-d", `{"name":"$N","albatross_instance":"$I"}`}, false},
 	"update": {"unikernel", "/api/unikernel/update", []string{"-d", `{"albatross_instance":"$I","job":"nothing",` +
 		`"to_be_updated_unikernel":"a","currently_running_unikernel":"b","unikernel_name":"$N",` +
 		`"http_liveliness_address":null,"dns_liveliness":null,"unikernel_arguments":null}`}, false},
-	"rollback": {"unikernel", "/api/unikernel/rollback", []string{"-d",
-		`{"unikernel_name":"$N","albatross_instance":"$I"}`}, false},
-	"scale": {"unikernel", "/api/unikernel/scaling/update?instance=$I&unikernel=$N", []string{"-F", "should_scale=on", "-F",
-		"max_instances=2"}, true},
-	"block create": {"block", "/api/block/create", []string{"-F", "albatross_instance=$I", "-F", "molly_csrf=", "-F",
-		`json_data={"block_name":"$N","block_size":1,"block_compressed":false}`, "-F", "block_data=@$IMAGE"}, false},
-	"volume upload": {"block", "/api/volume/upload", []string{"-F", "albatross_instance=$I", "-F", "molly_csrf=", "-F",
-		`json_data={"block_name":"$N","block_size":1,"block_compressed":false}`, "-F", "block_data=@$IMAGE"}, false},
-	"block download": {"block", "/api/block/download", []string{"-d",
-		`{"albatross_instance":"$I","block_name":"$N","compression_level":0}`}, false},
-	"volume delete": {"block", "/api/volume/delete", []string{"-d", `{"block_name":"$N","albatross_instance":"$I"}`}, false},
+	"rollback": {"unikernel", "/api/unikernel/rollback",
+		[]string{"-d", `{"unikernel_name":"$N","albatross_instance":"$I"}`}, false},
+	"scale": {"unikernel", "/api/unikernel/scaling/update?instance=$I&unikernel=$N",
+		[]string{"-F", "should_scale=on", "-F", "max_instances=2"}, true},
+	"block create": {"block", "/api/block/create",
+		formArgs(`json_data={"block_name":"$N","block_size":1,"block_compressed":false}`, "block_data=@$IMAGE"), false},
+	"volume upload": {"block", "/api/volume/upload",
+		formArgs(`json_data={"block_name":"$N","block_size":1,"block_compressed":false}`, "block_data=@$IMAGE"), false},
+	"block download": {"block", "/api/block/download",
+		[]string{"-d", `{"albatross_instance":"$I","block_name":"$N","compression_level":0}`}, false},
+	"volume delete": {"block", "/api/volume/delete",
+		[]string{"-d", `{"block_name":"$N","albatross_instance":"$I"}`}, false},
+}
+
+// formArgs returns curl's arguments for a form that names the instance and has these fields.
+func formArgs(fields ...string) []string {
+	args := []string{"-F", "albatross_instance=$I", "-F", "molly_csrf="}
+	for _, field := range fields {
+		args = append(args, "-F", field)
+	}
+	return args
 }
 
 // boundSite is a site whose backend reports what it acts on.
@@ -56,8 +66,9 @@ type boundSite struct {
 func startBoundSite(t *testing.T, generation mollymawktest.Generation) *boundSite {
 	t.Helper()
 	s := new(boundSite)
-	s.site = startSite(t, plainSite, mollymawktest.Options{Generation: generation, Instances: []string{"default", "other"},
-		Policy: &mollymawktest.Policy{Unikernels: 1000, CPUs: []int{0}, Memory: 1 << 20, Block: 1 << 20},
+	s.site = startSite(t, plainSite, mollymawktest.Options{Generation: generation,
+		Instances: []string{"default", "other"},
+		Policy:    &mollymawktest.Policy{Unikernels: 1000, CPUs: []int{0}, Memory: 1 << 20, Block: 1 << 20},
 		Acted: func(a mollymawktest.Action) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -141,11 +152,12 @@ func TestResources(t *testing.T) {
 							code != "invalid_request_body" && len(acted) > 0
 						refused := want != "" && code == "resource_not_allowed" && resource == want && len(acted) == 0
 						if !allowed && !refused {
-							t.Errorf("%s of %s, bound to %q: got code %q, resource %q, the backend acted on %v", name, target,
-								binding, code, resource, acted)
+							t.Errorf("%s of %s, bound to %q: got code %q, resource %q, the backend acted on %v", name,
+								target, binding, code, resource, acted)
 						}
 						for _, a := range acted {
-							if strings.ToLower(a.Unikernel+a.Block) != target || strings.ToLower(a.Instance) != "default" {
+							acted := strings.ToLower(a.Instance + "/" + a.Unikernel + a.Block)
+							if acted != "default/"+target {
 								t.Errorf("%s of %s, bound to %q: the backend acted on %+v", name, target, binding, a)
 							}
 						}
@@ -166,14 +178,18 @@ func TestAmbiguousTargets(t *testing.T) {
 			t.Parallel()
 			s := startBoundSite(t, generation)
 			token := s.token("--preset", "full", "--resource", "unikernel/web", "--resource", "block/web")
+			destroy := func(body string) boundCall {
+				return boundCall{path: "/api/unikernel/destroy", args: []string{"-d", body}}
+			}
+			create, upload := boundCalls["create"].args, boundCalls["volume upload"].args
 			for _, call := range []boundCall{
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"name":"web","name":"api","albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"name":"web","n\u0061me":"api","albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"name":"web",/*"*/"albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"name":"web","Name":"api","albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"name":["web"],"albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", `{"albatross_instance":"$I"}`}},
-				{path: "/api/unikernel/destroy", args: []string{"-d", ``}},
+				destroy(`{"name":"web","name":"api","albatross_instance":"$I"}`),
+				destroy(`{"name":"web","n\u0061me":"api","albatross_instance":"$I"}`),
+				destroy(`{"name":"web",/*"*/"albatross_instance":"$I"}`),
+				destroy(`{"name":"web","Name":"api","albatross_instance":"$I"}`),
+				destroy(`{"name":["web"],"albatross_instance":"$I"}`),
+				destroy(`{"albatross_instance":"$I"}`),
+				destroy(``),
 				{path: "/api/unikernel/restart?instance=$I&unikernel=web&unikernel=api", args: []string{"-d", `{}`}},
 				{path: "/api/unikernel/restart?instance=$I&unikernel=web&%75nikernel=api", args: []string{"-d", `{}`}},
 				{path: "/api/unikernel/restart?instance=$I&unikernel=web",
@@ -182,10 +198,11 @@ func TestAmbiguousTargets(t *testing.T) {
 				{path: "/api/unikernel/console?instance=$I&unikernel=web&UNIKERNEL=api"},
 				{path: "/api/volume/download", args: []string{"-d",
 					`{"albatross_instance":"$I","block_name":"web","compression_level":NaN}`}},
-				{path: "/api/unikernel/create", args: append([]string{"-F", "unikernel_name=api"}, boundCalls["create"].args...)},
-				{path: "/api/unikernel/create", args: append(slices.Clone(boundCalls["create"].args), "-F", "unikernel_name=api")},
-				{path: "/api/block/upload", args: append([]string{"-F", `json_data={"block_name":"api","block_name":"web",` +
-					`"block_size":1,"block_compressed":false}`}, slices.Delete(slices.Clone(boundCalls["volume upload"].args), 4, 6)...)},
+				{path: "/api/unikernel/create", args: slices.Concat([]string{"-F", "unikernel_name=api"}, create)},
+				{path: "/api/unikernel/create", args: slices.Concat(create, []string{"-F", "unikernel_name=api"})},
+				{path: "/api/block/upload", args: slices.Concat(upload[:4], []string{"-F",
+					`json_data={"block_name":"api","block_name":"web","block_size":1,"block_compressed":false}`},
+					upload[6:])},
 			} {
 				code, _, acted := s.send(t, token, call, "default", "web")
 				if code != "ambiguous_target" || len(acted) > 0 {
@@ -205,12 +222,13 @@ func TestAttachedBlocks(t *testing.T) {
 	token := s.token("--preset", "full", "--resource", "unikernel/web", "--resource", "block/data")
 	const config = `{"typ":"solo5","cpuids":[0],"memory":32,"block_devices":[$D]}`
 	create := slices.Clone(boundCalls["create"].args)
-	create[5] = "unikernel_config=" + config
+	create[7] = "unikernel_config=" + config
 	restart, err := json.Marshal(map[string]string{"arguments": config})
 	if err != nil {
 		t.Fatal(err)
 	}
-	update := strings.Replace(boundCalls["update"].args[1], `"unikernel_arguments":null`, `"unikernel_arguments":`+config, 1)
+	const arguments = `"unikernel_arguments":`
+	update := strings.Replace(boundCalls["update"].args[1], arguments+"null", arguments+config, 1)
 	for devices, want := range map[string]string{
 		`"data"`: "", `"secret"`: "block/secret", `"data","secret"`: "block/secret",
 		`{"name":"data"}`: "", `{"name":"disk","host_device":"secret"}`: "block/secret",
@@ -234,7 +252,8 @@ func TestAttachedBlocks(t *testing.T) {
 			code, resource, acted := s.send(t, token, call, "default", "web")
 			if resource != want || (want != "") != (code == "resource_not_allowed") || want != "" && len(acted) > 0 ||
 				code == "ambiguous_target" {
-				t.Errorf("%s with %s: got code %q, resource %q, the backend acted on %v", name, devices, code, resource, acted)
+				t.Errorf("%s with %s: got code %q, resource %q, the backend acted on %v", name, devices, code, resource,
+					acted)
 			}
 		}
 	}
@@ -270,7 +289,11 @@ func TestBoundList(t *testing.T) {
 	for _, path := range []string{"/api/unikernel/monitoring/status?unikernel=web-1",
 		"/api/unikernel/console?unikernel=api&instance=default"} {
 		_, members := s.expectProblem(t, web, path, http.StatusForbidden, "resource_not_allowed")
-		if want := map[bool]any{true: "unikernel/api", false: nil}[strings.Contains(path, "console")]; members["resource"] != want {
+		var want any
+		if strings.Contains(path, "console") {
+			want = "unikernel/api"
+		}
+		if members["resource"] != want {
 			t.Errorf("%s: got resource %v, want %v", path, members["resource"], want)
 		}
 	}
@@ -312,8 +335,9 @@ http://127.0.0.1:{$HTTP} {
 	respond "{http.request.uri} {http.request.body}"
 }
 `, mollymawktest.Options{})
-	if _, stderr, code := s.run("api-token", "create", "--name", "a", "--expires-in", "1d", "--scope", "*"); code == 0 ||
-		!strings.Contains(stderr, "--resource: the tokens of account default must be bound to resources within project/web-*") {
+	const limited = "--resource: the tokens of account default must be bound to resources within project/web-*"
+	_, stderr, code := s.run("api-token", "create", "--name", "a", "--expires-in", "1d", "--scope", "*")
+	if code == 0 || !strings.Contains(stderr, limited) {
 		t.Errorf("without resources: %s", stderr)
 	}
 	token := s.token("--scope", "*", "--resource", "project/web-1")

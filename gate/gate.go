@@ -255,7 +255,8 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 		if d.Match.Status != token.StatusActive {
 			d.Refusal = RefuseStatus(d.Match.Status)
 			if d.Refusal.Code == RevokedToken && d.Match.Previous {
-				d.Refusal.Detail = "This secret has been replaced by a newer one and no longer works. Ask for the newer one."
+				d.Refusal.Detail = "This secret has been replaced by a newer one and no longer works. " +
+					"Ask for the newer one."
 			}
 		}
 	case checkClientIP:

@@ -61,8 +61,9 @@ func TestRefusalTable(t *testing.T) {
 			`Bearer realm="R", error="insufficient_scope", scope="report:write"`, nil,
 			map[string]any{"required_scope": "report:write"}, "reader000000",
 		},
-		ResourceNotAllowed: {refusal(request(bound, nil)), 403, "", nil, map[string]any{"resource": nil}, "bound0000000"},
-		AmbiguousTarget:    {Refuse(AmbiguousTarget), 400, "", nil, nil, ""},
+		ResourceNotAllowed: {refusal(request(bound, nil)), 403, "", nil, map[string]any{"resource": nil},
+			"bound0000000"},
+		AmbiguousTarget: {Refuse(AmbiguousTarget), 400, "", nil, nil, ""},
 		RouteNotAllowed: {refusal(request(tokens.good, func(r *Request) { r.Path = "/x" })), 403, "", nil, nil,
 			"good00000000"},
 		IPDenied: {

@@ -30,6 +30,11 @@ func boundRoutes() []Route {
 	}
 }
 
+// bindTo returns a change that binds a token to resources.
+func bindTo(resources string) func(*token.Token) {
+	return func(tok *token.Token) { tok.Resources = strings.Fields(resources) }
+}
+
 func resources(texts ...string) (list []token.Resource) {
 	for _, text := range texts {
 		typ, name, _ := strings.Cut(text, "/")
@@ -60,7 +65,7 @@ func TestBind(t *testing.T) {
 		{"unikernel/web", "POST /upload", "403 resource_not_allowed"},
 	} {
 		tokens := newTestTokens(t)
-		text := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = strings.Fields(tt.bound) })
+		text := tokens.add(t, "mmk", "bound0000000", bindTo(tt.bound))
 		words := strings.Fields(tt.request)
 		method, path, named := words[0], words[1], words[2:]
 		d := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = method, path }))
@@ -99,11 +104,12 @@ func TestBindQuery(t *testing.T) {
 	t.Parallel()
 	g := newTestGate(t, func(c *Config) { c.Routes = boundRoutes() })
 	for query, want := range map[string]string{
-		"": "", "a=1&b=2": "", "a=1&": "", "&&a=1": "", "a=1&a=1": "400 ambiguous_target", "a&A=2": "400 ambiguous_target",
+		"": "", "a=1&b=2": "", "a=1&": "", "&&a=1": "", "a=1&a=1": "400 ambiguous_target",
+		"a&A=2":     "400 ambiguous_target",
 		"a=1&%61=2": "400 ambiguous_target", "%zz=1&%zz=2": "400 ambiguous_target",
 	} {
 		tokens := newTestTokens(t)
-		text := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = token.Resources{"unikernel/web"} })
+		text := tokens.add(t, "mmk", "bound0000000", bindTo("unikernel/web"))
 		for _, text := range []string{text, tokens.good} {
 			d := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/act" }))
 			if text == tokens.good {
@@ -136,7 +142,7 @@ func TestRecheckResources(t *testing.T) {
 		{"unikernel/web", "", "/act", true, ""},
 	} {
 		tokens := newTestTokens(t)
-		text := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = strings.Fields(tt.before) })
+		text := tokens.add(t, "mmk", "bound0000000", bindTo(tt.before))
 		method := "POST"
 		if tt.path == "/list" {
 			method = "GET"
@@ -164,7 +170,7 @@ func TestExplainResources(t *testing.T) {
 	t.Parallel()
 	g := newTestGate(t, func(c *Config) { c.Routes = boundRoutes() })
 	tokens := newTestTokens(t)
-	bound := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = token.Resources{"unikernel/web"} })
+	bound := tokens.add(t, "mmk", "bound0000000", bindTo("unikernel/web"))
 	for _, tt := range []struct {
 		text, method, target, body string
 		targets                    []token.Resource

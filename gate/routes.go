@@ -259,7 +259,8 @@ func Catalog(tables ...Table) token.Catalog {
 	}
 	for _, table := range tables {
 		for _, t := range table.ResourceTypes {
-			if !slices.ContainsFunc(catalog.ResourceTypes, func(c token.ResourceType) bool { return c.Name == t.Name }) {
+			known := func(c token.ResourceType) bool { return c.Name == t.Name }
+			if !slices.ContainsFunc(catalog.ResourceTypes, known) {
 				catalog.ResourceTypes = append(catalog.ResourceTypes, t)
 			}
 		}

@@ -60,8 +60,8 @@ func (s TargetSource) Check(route *Route) error {
 				ConfigWord(s.Name))
 		}
 		if route.Upload {
-			return fmt.Errorf("target %s json %s: the body of an upload isn't read, so only query and path are possible",
-				s.Type, s.Name)
+			return fmt.Errorf("target %s json %s: the body of an upload isn't read, so only query and path are "+
+				"possible", s.Type, s.Name)
 		}
 	case TargetInPath:
 		segments := strings.Split(route.Path, "/")
@@ -174,8 +174,8 @@ func queryTarget(query, name string) (value, rewritten string, err error) {
 			return "", query, bodyErrorf("The query must contain the parameter %s exactly once.", name)
 		}
 		if value, err = url.PathUnescape(rawValue); err != nil || strings.Contains(rawValue, "+") {
-			return "", query, bodyErrorf("The query parameter %s isn't escaped correctly: write %%20 for a space and %%2B "+
-				"for a plus sign.", name)
+			return "", query, bodyErrorf("The query parameter %s isn't escaped correctly: write %%20 for a space "+
+				"and %%2B for a plus sign.", name)
 		}
 		found, parameters[i] = true, name+"="+strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 	}

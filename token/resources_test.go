@@ -86,7 +86,8 @@ func TestCheckResources(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"unikernel/Web": "unikernel/web", "unikernel/Web-*": "unikernel/web-*", "volume/DB": "block/DB",
-		"block/a/b": "block/a/b", "unikernel/*": "unikernel/*", "block/db,unikernel/a,volume/db": "block/db,unikernel/a",
+		"block/a/b": "block/a/b", "unikernel/*": "unikernel/*",
+		"block/db,unikernel/a,volume/db": "block/db,unikernel/a",
 	} {
 		got, err := resourceCatalog.CheckResources(strings.Split(given, ","))
 		if err != nil || !slices.Equal(got, strings.Split(want, ",")) {
@@ -99,11 +100,13 @@ func TestCheckResources(t *testing.T) {
 		"unikernel/w*b": "only at the end", "unikernel/**": "only at the end", "unikernel/a b": "a space",
 		"block/a\nb": "control character", "block/\xff": "UTF-8", "block/" + strings.Repeat("x", 256): "more than 255",
 	} {
-		if got, err := resourceCatalog.CheckResources([]string{given}); err == nil || !strings.Contains(err.Error(), says) {
+		got, err := resourceCatalog.CheckResources([]string{given})
+		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, error %v, want %q", given, got, err, says)
 		}
 	}
-	if _, err := resourceCatalog.CheckResources(make([]string, 257)); err == nil || !strings.Contains(err.Error(), "256") {
+	_, err := resourceCatalog.CheckResources(make([]string, 257))
+	if err == nil || !strings.Contains(err.Error(), "256") {
 		t.Errorf("257 patterns: got error %v", err)
 	}
 	if _, err := (Catalog{}).CheckResources([]string{"a/b"}); err == nil {

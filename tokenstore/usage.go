@@ -47,9 +47,10 @@ func plusResources(a, b []ResourceUse) []ResourceUse {
 	if len(b) == 0 {
 		return a
 	}
+	byPattern := func(a, b ResourceUse) int { return cmp.Compare(a.Pattern, b.Pattern) }
 	union := slices.Clone(a)
 	for _, use := range b {
-		i, found := slices.BinarySearchFunc(union, use, func(a, b ResourceUse) int { return cmp.Compare(a.Pattern, b.Pattern) })
+		i, found := slices.BinarySearchFunc(union, use, byPattern)
 		if found {
 			union[i].Day = max(union[i].Day, use.Day)
 		} else {
@@ -59,7 +60,7 @@ func plusResources(a, b []ResourceUse) []ResourceUse {
 	if len(union) > maxResourceUses {
 		slices.SortStableFunc(union, func(a, b ResourceUse) int { return cmp.Compare(b.Day, a.Day) })
 		union = union[:maxResourceUses]
-		slices.SortFunc(union, func(a, b ResourceUse) int { return cmp.Compare(a.Pattern, b.Pattern) })
+		slices.SortFunc(union, byPattern)
 	}
 	return union
 }
