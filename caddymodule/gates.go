@@ -26,7 +26,7 @@ type gates struct {
 	// configured lists the gates in the order in which they appear in the http app's
 	// configuration. It is nil until the first gate is provisioned.
 	configured []configuredGate
-	explicit   gate.Resources
+	explicit   gate.ScopePrefixes
 	granted    token.Catalog
 }
 
@@ -54,7 +54,7 @@ type configuredGate struct {
 
 // readGates reads all of the configuration's gates, unless another gate has already done so,
 // and checks the settings that depend on all gates. own is the gate that is being provisioned.
-func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, error) {
+func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.ScopePrefixes, error) {
 	explicit, first, err := a.gates.read(ctx, own)
 	if err == nil && first {
 		_, scopesErr := a.maxScopes()
@@ -65,7 +65,7 @@ func (a *App) readGates(ctx caddy.Context, own configuredGate) (gate.Resources, 
 }
 
 // read reads all gates on its first call, and reports whether this is the first call.
-func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resources, first bool, err error) {
+func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.ScopePrefixes, first bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.configured != nil {
@@ -90,7 +90,7 @@ func (g *gates) read(ctx caddy.Context, own configuredGate) (explicit gate.Resou
 	for _, c := range g.configured {
 		tables = append(tables, c.table)
 	}
-	g.explicit, g.granted = gate.ExplicitResources(tables...), gate.Catalog(tables...)
+	g.explicit, g.granted = gate.ExplicitPrefixes(tables...), gate.Catalog(tables...)
 	return g.explicit, true, nil
 }
 

@@ -15,9 +15,9 @@ type Config struct {
 	// KeysPage is where people get API keys for this gate: a URL or a path. The gate redirects
 	// browsers from the KeyPaths to this page. Empty means that there is no such page.
 	KeysPage string
-	// Explicit is the set of resources that the grant "*" doesn't cover at any configured
-	// gate; see [ExplicitResources]. Nil means the explicit resources of Routes.
-	Explicit Resources
+	// Explicit is the set of scope prefixes that the grant "*" doesn't cover at any configured
+	// gate; see [ExplicitPrefixes]. Nil means the explicit prefixes of Routes.
+	Explicit ScopePrefixes
 	Prefixes token.Prefixes
 	// BrowserSessions lets requests without a bearer credential pass through to the backend.
 	BrowserSessions bool
@@ -53,7 +53,7 @@ type Gate struct {
 // New returns a gate. It copies the routes. The error names every invalid route.
 func New(config Config) (*Gate, error) {
 	if config.Explicit == nil {
-		config.Explicit = ExplicitResources(config.Table)
+		config.Explicit = ExplicitPrefixes(config.Table)
 	}
 	router, err := newRouter(config.Routes, config.Explicit)
 	if err != nil {

@@ -25,7 +25,7 @@ type resource struct {
 	allow  string
 }
 
-func newRouter(routes []Route, explicit Resources) (*router, error) {
+func newRouter(routes []Route, explicit ScopePrefixes) (*router, error) {
 	rt := &router{exact: make(map[string]*resource), patterns: make(map[int][]*resource)}
 	routes = slices.Clone(routes)
 	var errs []error

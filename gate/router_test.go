@@ -286,12 +286,12 @@ func TestExplicitEverywhere(t *testing.T) {
 	}}
 	lines := Table{Routes: []Route{route("GET /status monitoring:read"), route("POST /status monitoring:restart"),
 		route("GET /report report:read")}}
-	explicit := ExplicitResources(lines, table)
+	explicit := ExplicitPrefixes(lines, table)
 	tokens := newTestTokens(t)
 	for _, gate := range []struct {
 		name     string
 		table    Table
-		explicit Resources
+		explicit ScopePrefixes
 		want     map[string]Code
 	}{
 		{"gate of the table", table, explicit,
@@ -316,7 +316,7 @@ func TestExplicitEverywhere(t *testing.T) {
 			t.Errorf("catalog scope %s: got explicit %t", scope.Name, scope.Explicit)
 		}
 	}
-	if _, err := New(Config{Table: table, Explicit: Resources{}}); err == nil {
+	if _, err := New(Config{Table: table, Explicit: ScopePrefixes{}}); err == nil {
 		t.Error("New accepted an explicit scope that isn't in Config.Explicit")
 	}
 }

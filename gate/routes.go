@@ -202,39 +202,38 @@ func checkScopeName(name string) error {
 	return nil
 }
 
-// Resources is a set of resources. A scope's resource is the part of its name before the
-// colon.
-type Resources map[string]bool
+// ScopePrefixes is a set of prefixes. A scope's prefix is the part of its name before the colon.
+type ScopePrefixes map[string]bool
 
-// ExplicitResources returns the resources that have a route with an explicit scope in any of
-// the tables. All scopes of these resources are explicit, so the grant "*" never covers in one
+// ExplicitPrefixes returns the prefixes of the explicit scopes in any of the tables. All scopes
+// with these prefixes are explicit, so the grant "*" never covers in one
 // table what another table excludes. All gates in a configuration and its [Catalog] must
 // therefore use the same tables.
-func ExplicitResources(tables ...Table) Resources {
-	explicit := make(Resources)
+func ExplicitPrefixes(tables ...Table) ScopePrefixes {
+	explicit := make(ScopePrefixes)
 	for _, table := range tables {
 		for i := range table.Routes {
 			if scope := table.Routes[i].Scope; scope.Explicit {
-				explicit[resourceOf(scope.Name)] = true
+				explicit[prefixOf(scope.Name)] = true
 			}
 		}
 	}
 	return explicit
 }
 
-// with reports whether the set contains the scope's resource.
-func (r Resources) with(scope token.Scope) bool { return r[resourceOf(scope.Name)] }
+// with reports whether the set contains the scope's prefix.
+func (p ScopePrefixes) with(scope token.Scope) bool { return p[prefixOf(scope.Name)] }
 
-func resourceOf(scopeName string) string {
-	resource, _, _ := strings.Cut(scopeName, ":")
-	return resource
+func prefixOf(scopeName string) string {
+	prefix, _, _ := strings.Cut(scopeName, ":")
+	return prefix
 }
 
 // Catalog returns the scopes and presets defined in these tables. If several tables have a
 // preset with the same name, Catalog combines their grants.
 func Catalog(tables ...Table) token.Catalog {
 	byName := make(map[string]*token.CatalogScope)
-	explicit := ExplicitResources(tables...)
+	explicit := ExplicitPrefixes(tables...)
 	catalog := token.Catalog{Presets: make(map[string]token.Grants)}
 	for _, table := range tables {
 		for i := range table.Routes {
