@@ -19,6 +19,7 @@ type filteredResponse struct {
 	http.ResponseWriter
 	pendingStatus int  // sent with the first byte; 0 if no header is pending
 	headerSent    bool // a filtered response has begun
+	unlisted      bool // the response is an error or a redirect, which lists nothing
 
 	// The filter reads input as it arrives. It is a coroutine: it runs only while the handler
 	// waits in Write, so it needs no lock.
@@ -66,6 +67,8 @@ func (f *filteredResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 	switch {
 	case err == nil && f.pendingStatus == 0:
 		return nil
+	case !f.headerSent && out.Context().Err() != nil:
+		return err // the client has disconnected, or the response took too long
 	case !f.headerSent:
 		logger.Error("the backend's list can't be limited to the key's resources; check the backend's version",
 			zap.Error(err))
@@ -78,15 +81,16 @@ func (f *filteredResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 // started reports whether a list has begun.
 func (f *filteredResponse) started() bool { return f.pendingStatus != 0 || f.headerSent }
 
-// WriteHeader implements http.ResponseWriter. Responses with other statuses than 200 list
-// nothing.
+// WriteHeader implements http.ResponseWriter. Of the successful responses, only those with status
+// 200 are complete lists.
 func (f *filteredResponse) WriteHeader(status int) {
 	switch {
 	case f.started():
-	case status == http.StatusOK || status > http.StatusOK && status < http.StatusMultipleChoices:
+	case status >= http.StatusOK && status < http.StatusMultipleChoices && !f.unlisted:
 		f.pendingStatus = status
 		f.prepare()
 	default:
+		f.unlisted = f.unlisted || status >= http.StatusMultipleChoices
 		f.ResponseWriter.WriteHeader(status)
 	}
 }
@@ -106,11 +110,11 @@ func (f *filteredResponse) prepare() {
 
 // Write implements http.ResponseWriter.
 func (f *filteredResponse) Write(p []byte) (int, error) {
-	if !f.started() {
-		f.WriteHeader(http.StatusOK)
+	if f.unlisted {
+		return f.ResponseWriter.Write(p)
 	}
 	if !f.started() {
-		return f.ResponseWriter.Write(p) // this is an error response
+		f.WriteHeader(http.StatusOK)
 	}
 	f.input = p
 	f.run()
