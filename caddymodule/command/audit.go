@@ -14,8 +14,9 @@ import (
 
 var auditVerb = verb{
 	command: cobra.Command{
-		Use:   "audit",
-		Short: "Lists changes to API keys",
+		Use:        "audit",
+		SuggestFor: []string{"log", "history"},
+		Short:      "Lists changes to API keys",
 		Long: `
 Lists audit log entries, newest first. Use flags to filter them.`,
 		Example: `  $ caddy api-token audit --limit 20

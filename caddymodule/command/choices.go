@@ -106,6 +106,16 @@ func either(values []string) string {
 
 // didYouMean returns the end of an error about an unknown word: a suggestion, or "".
 func didYouMean(word string, known []string) string {
+	const most = 3 // longer lists don't help
+	var longer []string
+	for _, k := range known {
+		if len(word) > 1 && strings.HasPrefix(k, word) {
+			longer = append(longer, `"`+k+`"`)
+		}
+	}
+	if len(longer) > 1 && len(longer) <= most && !slices.Contains(known, word) {
+		return "; did you mean " + either(longer) + "?"
+	}
 	if near := nearest(word, known); near != "" {
 		return `; did you mean "` + near + `"?`
 	}
@@ -128,23 +138,29 @@ func nearest(word string, known []string) string {
 	return best
 }
 
-// distance returns how many bytes must be inserted, deleted or replaced to turn a into b.
+// distance returns how many bytes must be inserted, deleted, replaced or exchanged with the next
+// one to turn a into b.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
 		for j := range len(b) {
-			replace := diagonal
+			replace := rows[i][j]
 			if a[i] != b[j] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+			d := min(replace, rows[i][j+1]+1, rows[i+1][j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				d = min(d, rows[i-1][j-1]+1)
+			}
+			rows[i+1][j+1] = d
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }

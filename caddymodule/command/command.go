@@ -20,6 +20,7 @@ import (
 )
 
 func init() {
+	cobra.AddTemplateFunc("ownPath", ownPath)
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "api-token",
 		Usage: "<command>",
@@ -94,7 +95,7 @@ func (c *console) exit(cmd *cobra.Command, err error) error {
 		c.message("Error: %s", strings.ReplaceAll(text, "\n", "\n       "))
 	}
 	if code == exitUsage {
-		c.message("See '%s --help'.", cmd.CommandPath())
+		c.message("See '%s --help'.", commandPath(cmd))
 	}
 	cmd.SilenceErrors = true
 	if code == exitFailed {
@@ -117,6 +118,18 @@ func ownName(text string) string {
 		return text
 	}
 	return strings.ReplaceAll(text, "caddy api-token", caddy.CustomBinaryName+" api-token")
+}
+
+// commandPath returns a command with its parents: "caddy api-token show".
+func commandPath(cmd *cobra.Command) string { return ownPath(cmd.CommandPath()) }
+
+// ownPath replaces the first word of a cobra command's path with this program's name. Cobra
+// shows only the first word of a name such as "go run ./cmd/firstrun".
+func ownPath(path string) string {
+	if _, rest, ok := strings.Cut(path, " "); ok && caddy.CustomBinaryName != "" {
+		return caddy.CustomBinaryName + " " + rest
+	}
+	return path
 }
 
 // usageError is the error for an invalid command that had no effect.

@@ -18,8 +18,9 @@ import (
 
 var createVerb = verb{
 	command: cobra.Command{
-		Use:   "create --name <name> --expires-in <time> --preset <name>|--scope <scope>...",
-		Short: "Creates an API key and prints it once",
+		Use:        "create --name <name> --expires-in <time> --preset <name>|--scope <scope>...",
+		SuggestFor: []string{"new", "add"},
+		Short:      "Creates an API key and prints it once",
 		Long: `
 Creates an API key. Only the key goes to standard output, so that a script can
 store it in a variable. It can't be shown again.

@@ -14,8 +14,9 @@ import (
 
 var deleteVerb = verb{
 	command: cobra.Command{
-		Use:   "delete <key>...",
-		Short: "Deletes API keys and their usage history",
+		Use:        "delete <key>...",
+		SuggestFor: []string{"remove", "rm"},
+		Short:      "Deletes API keys and their usage history",
 		Long: `
 Permanently deletes API keys and their usage history. They stop working
 immediately. To keep the history, revoke them instead.

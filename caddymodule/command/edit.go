@@ -11,8 +11,9 @@ import (
 
 var editVerb = verb{
 	command: cobra.Command{
-		Use:   "edit <key>",
-		Short: "Changes an API key's settings",
+		Use:        "edit <key>",
+		SuggestFor: []string{"update", "change", "set"},
+		Short:      "Changes an API key's settings",
 		Long: `
 Changes the given settings of an API key, which you select by its ID, hint or
 exact name. The change takes effect before the

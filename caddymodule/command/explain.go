@@ -30,7 +30,8 @@ The exit status is 4 if any of these gates would refuse the request.`,
 		flags.String("token-file", "", tokenFileUsage+" (instead of --token-id)")
 		flags.String("gate", "", "Name of the gate (default: all gates with the route)")
 		flags.String("body", "", "Body of the request, for a key that is bound to resources")
-		flags.StringArray("resource", nil, "Resource that the request acts on, such as unikernel/web (instead of --body)")
+		flags.StringArray("resource", nil,
+			"Resource that the request acts on, such as unikernel/web (instead of --body)")
 		flags.String("ip", "", "Client address of the request (default: not checked)")
 		outputFlag(flags, "table or json", outputTable, outputJSON)
 	},

@@ -212,7 +212,8 @@ func TestMessages(t *testing.T) {
 		name, answer string
 		args         []string
 	}{
-		{"create", "", []string{"create", "--name", "nightly backup of all volumes", "--expires-in", "90d", "--preset", "read"}},
+		{"create", "", []string{"create", "--name", "nightly backup of all volumes", "--expires-in", "90d", "--preset",
+			"read"}},
 		{"create-asked", "docs\n\n\n\n", []string{"create"}},
 		{"create-wrong", "", []string{"create", "--expires-in", "5m", "--scope", "unikernel:lits"}},
 		{"edit", "", []string{"edit", "KEY1", "--rate-limit", "60/1m", "--metadata", "owner=alice"}},

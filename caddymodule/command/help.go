@@ -10,7 +10,7 @@ Documentation: https://github.com/mollygate/mollygate/blob/main/docs/admin.md#co
 `
 
 	usageTemplate = `Usage:
-  {{.UseLine}}{{if .HasExample}}
+  {{ownPath .UseLine}}{{if .HasExample}}
 
 Examples:
 {{.Example}}{{end}}{{$verbs := .Commands}}{{range $group := .Groups}}
@@ -21,6 +21,6 @@ Examples:
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
 
-'{{.CommandPath}} <command> --help' shows a command's flags and examples.{{end}}
+'{{ownPath .CommandPath}} <command> --help' shows a command's flags and examples.{{end}}
 `
 )

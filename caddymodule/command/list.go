@@ -11,8 +11,9 @@ import (
 
 var listVerb = verb{
 	command: cobra.Command{
-		Use:   "list",
-		Short: "Lists API keys",
+		Use:        "list",
+		SuggestFor: []string{"ls", "keys"},
+		Short:      "Lists API keys",
 		Long: `
 Lists API keys, newest first. Use flags to filter them.
 

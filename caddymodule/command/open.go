@@ -12,8 +12,9 @@ import (
 
 var openVerb = verb{
 	command: cobra.Command{
-		Use:   "open",
-		Short: "Prints a link that signs a browser in to the dashboard",
+		Use:        "open",
+		SuggestFor: []string{"dashboard", "login"},
+		Short:      "Prints a link that signs a browser in to the dashboard",
 		Long: `
 Prints the dashboard's address with a link that signs a browser in, once and
 within 10 minutes. You need no admin key, because anyone who can reach Caddy's

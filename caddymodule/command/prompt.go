@@ -118,11 +118,20 @@ func (i *invocation) sameCommand() string {
 	return strings.Join(words, " ")
 }
 
+// quotedWords joins the words of a command line, quoted for a POSIX shell.
+func quotedWords(words []string) string {
+	all := make([]string, len(words))
+	for n, word := range words {
+		all[n] = quoted(word)
+	}
+	return strings.Join(all, " ")
+}
+
 // quoted quotes a word for a POSIX shell if necessary.
 func quoted(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("_-./:,@", r)
+			strings.ContainsRune("_-./:,@=", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
 		return word

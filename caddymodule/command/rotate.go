@@ -16,8 +16,9 @@ import (
 
 var rotateVerb = verb{
 	command: cobra.Command{
-		Use:   "rotate <key>",
-		Short: "Creates a new secret for an API key and prints it once",
+		Use:        "rotate <key>",
+		SuggestFor: []string{"renew"},
+		Short:      "Creates a new secret for an API key and prints it once",
 		Long: `
 Creates a new secret for an API key; its ID stays the same. The old secret
 continues to work for the grace period, so that clients can switch without an

@@ -16,8 +16,9 @@ import (
 
 var showVerb = verb{
 	command: cobra.Command{
-		Use:   "show <key>",
-		Short: "Shows the details of an API key",
+		Use:        "show <key>",
+		SuggestFor: []string{"get", "info"},
+		Short:      "Shows the details of an API key",
 		Long: `
 Shows an API key's settings, status and last use. Pass the key's ID, its hint such
 as mmk_4fQ9Zt2LkVb7_…, or its exact name. The secret isn't stored, so it can't be

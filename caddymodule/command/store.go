@@ -153,8 +153,8 @@ func (i *invocation) checkFile(name string) error {
 	if report.More > 0 {
 		i.message("and %d more", report.More)
 	}
-	i.message("%s keys, %s audit entries, %s problems", count(uint64(report.Tokens)), count(uint64(report.AuditEntries)),
-		count(uint64(len(report.Problems)+report.More)))
+	i.message("%s keys, %s audit entries, %s problems", count(uint64(report.Tokens)),
+		count(uint64(report.AuditEntries)), count(uint64(len(report.Problems)+report.More)))
 	if len(report.Problems) > 0 {
 		return exitError(exitRefused)
 	}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -33,6 +32,16 @@ var groups = []group{
 	{"More:", []verb{openVerb, completionVerb}},
 }
 
+// Names returns the names of the subcommands of "caddy api-token".
+func Names() (names []string) {
+	for _, g := range groups {
+		for _, v := range g.verbs {
+			names = append(names, v.command.Name())
+		}
+	}
+	return names
+}
+
 // invocation is a single run of a verb.
 type invocation struct {
 	*console
@@ -46,7 +55,7 @@ type invocation struct {
 
 func newInvocation(c *console, cmd *cobra.Command, args []string) *invocation {
 	return &invocation{console: c, ctx: cmd.Context(), flags: caddycmd.Flags{FlagSet: cmd.Flags()}, args: args,
-		command: cmd.CommandPath(), root: cmd.Root()}
+		command: commandPath(cmd), root: cmd.Root()}
 }
 
 // addVerbs turns cmd into the "api-token" command. It prints all errors in one place and uses
@@ -61,33 +70,17 @@ func addVerbs(cmd *cobra.Command, c *console) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return c.exit(cmd, unknownFlag(cmd.Flags(), err))
 	})
-	var names []string
 	for _, g := range groups {
 		cmd.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, v := range g.verbs {
 			sub := v.cobra(c)
 			sub.GroupID = g.title
 			cmd.AddCommand(sub)
-			names = append(names, sub.Name())
 		}
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return cmd.Help()
-		}
-		return c.exit(cmd, usageErrorf("unknown command %q%s", args[0], didYouMean(args[0], names)))
-	}
-}
-
-// unknownFlag adds a suggestion to an error about an unknown flag.
-func unknownFlag(flags *pflag.FlagSet, err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !unknown {
-		return usageErrorf("%v", err)
-	}
-	var known []string
-	flags.VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
-	return usageErrorf("%v%s", err, didYouMean("--"+name, known))
+	// Without a verb, there is nothing that defines the flags.
+	cmd.DisableFlagParsing = true
+	cmd.RunE = c.withoutVerb
 }
 
 func (v verb) cobra(c *console) *cobra.Command {

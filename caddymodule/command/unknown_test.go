@@ -1,0 +1,87 @@
+package command
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestUnknownCommand checks that a misspelled verb is found out with any flags around it.
+func TestUnknownCommand(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"craete --name x": `unknown command "craete"; did you mean "create"?`,
+		"craete --name x --expires-in 90d --preset deploy": `unknown command "craete"; did you mean "create"?`,
+		"--name x craete":                          `unknown command "craete"; did you mean "create"?`,
+		"--address localhost:2019 craete --name x": `unknown command "craete"; did you mean "create"?`,
+		"-o json lsit":                             `unknown command "lsit"; did you mean "list"?`,
+		"--output=json lsit -c file":               `unknown command "lsit"; did you mean "list"?`,
+		"--nmae x craete":                          `unknown command "craete"; did you mean "create"?`,
+		"--yes revke ci":                           `unknown command "revke"; did you mean "revoke"?`,
+		"craete --help":                            `unknown command "craete"; did you mean "create"?`,
+		"help craete":                              `unknown command "craete"; did you mean "create"?`,
+		"nothing --like list":                      `unknown command "nothing"` + "\n",
+		"remove ci":                                `unknown command "remove"; did you mean "delete"?`,
+		"rm ci --yes":                              `unknown command "rm"; did you mean "delete"?`,
+		"re ci":                                    `unknown command "re"; did you mean "`,
+		"--yes revoke ci":                          "before its flags: caddy api-token revoke ci --yes\n",
+		"--name x":                                 "caddy api-token takes a command before the flag --name\n",
+		"create --expires 30d":                     `--expires; did you mean "--expires-in" or "--expires-at"?`,
+		"edit ci --remov owner":                    `unknown flag: --remov; did you mean "--remove-metadata"?`,
+	} {
+		got := runCommand(nil, strings.Fields(line)...)
+		if got.code != exitUsage || !strings.Contains(got.err, want) || got.out != "" {
+			t.Errorf("%s: got %+v, want %q", line, got, want)
+		}
+	}
+}
+
+// TestHelpCommand checks the ways to get help.
+func TestHelpCommand(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"":             "Usage:\n  caddy api-token <command>",
+		"--help":       "Usage:\n  caddy api-token <command>",
+		"-h":           "Usage:\n  caddy api-token <command>",
+		"help":         "Usage:\n  caddy api-token <command>",
+		"help list":    "Usage:\n  caddy api-token list [flags]",
+		"list --help":  "Usage:\n  caddy api-token list [flags]",
+		"--help list":  "Usage:\n  caddy api-token list [flags]",
+		"help list -h": "Usage:\n  caddy api-token list [flags]",
+	} {
+		if got := runCommand(nil, strings.Fields(line)...); got.code != exitOK || !strings.Contains(got.out, want) {
+			t.Errorf("%q: got %+v, want %q", line, got, want)
+		}
+	}
+	if names := Names(); !slices.Contains(names, "whoami") || slices.Contains(names, "") {
+		t.Errorf("got the names %q", names)
+	}
+}
+
+// TestOwnName checks that usage lines, examples and errors name the program as the user runs it.
+func TestOwnName(t *testing.T) { //nolint:paralleltest // sets a variable of Caddy
+	const program = "go run ./cmd/firstrun"
+	caddy.CustomBinaryName = program
+	t.Cleanup(func() { caddy.CustomBinaryName = "" })
+	for _, name := range append(Names(), "") {
+		args := strings.Fields(name + " --help")
+		got := runCommand(nil, args...)
+		if !strings.Contains(got.out, "\n  "+strings.TrimSpace(program+" api-token "+name)) ||
+			strings.Contains(got.out, "caddy api-token") {
+			t.Errorf("the help of %q names another program:\n%s", name, got.out)
+		}
+	}
+	for line, want := range map[string]string{
+		"craete":              "See '" + program + " api-token --help'.",
+		"create --nope":       "See '" + program + " api-token create --help'.",
+		"--yes revoke ci":     program + " api-token revoke ci --yes",
+		"show no --sometimes": "See '" + program + " api-token show --help'.",
+	} {
+		if got := runCommand(nil, strings.Fields(line)...); !strings.Contains(got.err, want) ||
+			strings.Contains(got.err, "caddy api-token") {
+			t.Errorf("%s: got %+v, want %q", line, got, want)
+		}
+	}
+}
