@@ -199,8 +199,9 @@ func refuseSecrets(flags *pflag.FlagSet, args []string) error {
 const errSecretArgument = usageError("an API key was passed as an argument, and arguments appear in process lists " +
 	"and shell histories; pass its ID instead, the 12 characters after its first _, and replace the key")
 
-// flagError replaces a field's API name with the corresponding flag's name.
-func flagError(err error) error {
+// flagError replaces a field's API name with the corresponding flag's name. If the command has no
+// such flag, the field comes from an argument or a file.
+func flagError(flags *pflag.FlagSet, err error) error {
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok {
 		return err
@@ -210,9 +211,19 @@ func flagError(err error) error {
 	if name == "" || !ok {
 		return err
 	}
-	return usageErrorf("--%s: %s", flagOf(name), rule)
+	rule = asFlags.Replace(rule)
+	if flag := flagOf(name); flags != nil && flags.Lookup(flag) != nil {
+		return usageErrorf("--%s: %s", flag, rule)
+	}
+	return usageErrorf("%s: %s", argumentOf(name), rule)
 }
 
+// asFlags replaces what the API's rules say about other fields.
+var asFlags = strings.NewReplacer("give expires_at", "give --expires-at", "give either expires_in or expires_at",
+	"give either --expires-in or --expires-at", "give either preset or scopes", "give either --preset or --scope",
+	"write null", "write none")
+
+// flagOf returns the name of the flag for a field.
 func flagOf(name string) string {
 	switch name {
 	case "scopes":
@@ -221,6 +232,19 @@ func flagOf(name string) string {
 		return "resource"
 	case "allowed_ips":
 		return "allowed-ip"
+	case "previous_valid_until":
+		return "old-secret-until"
 	}
 	return strings.ReplaceAll(name, "_", "-")
+}
+
+// argumentOf describes a field for which there is no flag.
+func argumentOf(name string) string {
+	switch name {
+	case "data":
+		return "user record"
+	case "token":
+		return "API key"
+	}
+	return strings.ReplaceAll(name, "_", " ")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/pflag"
 
 	"github.com/mollygate/mollygate/admin/client"
 	"github.com/mollygate/mollygate/caddymodule"
@@ -30,7 +31,11 @@ func (i *invocation) client() (*endpointClient, error) {
 	if err != nil {
 		return nil, usageErrorf("finding Caddy's admin endpoint: %v; set its address with --address", err)
 	}
-	return newEndpointClient(address)
+	api, err := newEndpointClient(address)
+	if err == nil {
+		api.flags = i.flags.FlagSet
+	}
+	return api, err
 }
 
 // adminAddress is the address of Caddy's admin endpoint, in the format of the "admin" option.
@@ -102,6 +107,8 @@ func localOnly(network, address string, _ syscall.RawConn) error {
 type endpointClient struct {
 	*client.Client
 	address string // for errors
+	// flags are the command's flags, which errors name.
+	flags *pflag.FlagSet
 }
 
 // unreachableError means that no response arrived, or that the response wasn't from the admin
@@ -132,7 +139,7 @@ func (c *endpointClient) explain(err error) error {
 				text: fmt.Sprintf("the Caddy at %s doesn't serve %s: does this build include Mollygate?", c.address,
 					caddymodule.EndpointMount)}
 		}
-		return flagError(err)
+		return flagError(c.flags, err)
 	}
 	if _, ok := errors.AsType[*client.TransportError](err); ok {
 		return &unreachableError{err: err, text: fmt.Sprintf("no response from Caddy's admin endpoint at %s: %v; "+

@@ -2,9 +2,12 @@ package command
 
 import (
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/mollygate/mollygate/admin/client"
 )
@@ -14,8 +17,9 @@ var explainVerb = verb{
 		Use:   "explain <method> <path>",
 		Short: "Explains how the gate would treat a request",
 		Long: `
-Runs the gate's checks for a request without sending or counting it. Identify the
-API key by its ID, hint or name, or read the whole key from standard input or a file.
+Runs the gate's checks for a request without sending or counting it. In place of the
+path, you can pass the request's whole URL. Identify the API key by its ID, hint or
+name, or read the whole key from standard input or a file.
 
 If several gates have the route and their results differ, all results are
 printed; --gate selects one gate.
@@ -39,17 +43,15 @@ The exit status is 4 if any of these gates would refuse the request.`,
 }
 
 func (i *invocation) explainRequest() error {
-	if len(i.args) != 2 {
-		return usageErrorf(
-			"explain takes a method and a path, for example: explain GET /api/unikernels --token-id <id>")
-	}
-	question := client.Question{Method: i.args[0], Path: i.args[1], IP: i.flags.String("ip"),
-		Gate: i.flags.String("gate"), Body: i.flags.String("body")}
+	question := client.Question{IP: i.flags.String("ip"), Gate: i.flags.String("gate"), Body: i.flags.String("body")}
 	file := i.flags.String("token-file")
+	var err error
+	if question.Method, question.Path, err = requestArguments(i.args); err != nil {
+		return err
+	}
 	if (i.flags.String("token-id") == "") == (file == "") {
 		return usageErrorf("select an API key with either --token-id or --token-file")
 	}
-	var err error
 	if question.Resources, err = i.flags.GetStringArray("resource"); err != nil {
 		return err
 	}
@@ -83,6 +85,30 @@ func (i *invocation) explainRequest() error {
 	}
 	return nil
 }
+
+// requestArguments returns the method and the path of the request that the arguments describe. In
+// place of the path, it accepts a URL.
+func requestArguments(args []string) (method, path string, err error) {
+	if len(args) != 2 {
+		return "", "", usageErrorf(
+			"explain takes a method and a path, for example: explain GET /api/unikernels --token-id <id>")
+	}
+	method, path = args[0], args[1]
+	if !httpguts.ValidHeaderFieldName(method) { // methods have the same syntax
+		return "", "", usageErrorf("%q isn't a method; write the method before the path, for example: "+
+			"explain GET /api/unikernels", method)
+	}
+	if match := httpURL.FindStringSubmatch(path); match != nil {
+		path = "/" + strings.TrimPrefix(match[1], "/")
+	}
+	if !strings.HasPrefix(path, "/") {
+		return "", "", usageErrorf("the path must begin with /, for example /api/unikernels")
+	}
+	return method, path, nil
+}
+
+// httpURL matches a URL. Its group is the path with the query, exactly as they are written.
+var httpURL = regexp.MustCompile(`(?i)^https?://[^/?#]+([^#]*)`)
 
 // printExplanation prints how the gates treat the request. If the results differ, it prints
 // one result per gate.

@@ -29,6 +29,30 @@ func TestCommandExplain(t *testing.T) {
 		t.Errorf("explain: got unexpected outcome %+v", got)
 	}
 
+	// The path may be a whole URL.
+	for _, path := range []string{"http://localhost:8080/api/unikernels",
+		"HTTPS://molly.example.com/api/unikernels?a=b#c", "https://[::1]/api/unikernels"} {
+		if got := s.run("explain", "GET", path, "--token-id", id); got.code != exitOK {
+			t.Errorf("explain %s: got unexpected outcome %+v", path, got)
+		}
+	}
+	if got := s.run("explain", "GET", "https://molly.example.com", "--token-id", id); got.code != exitRefused ||
+		!strings.HasPrefix(got.out, "refused with 403 route_not_allowed\n") {
+		t.Errorf("explain: got unexpected outcome %+v", got)
+	}
+	for args, want := range map[string]string{
+		"GET api/unikernels":                     "the path must begin with /, for example /api/unikernels",
+		"GET localhost:8080/api/unikernels":      "the path must begin with /, for example /api/unikernels",
+		"GET http:///api/unikernels":             "the path must begin with /, for example /api/unikernels",
+		"/api/unikernels GET":                    "write the method before the path",
+		"http://localhost:8080/api/unikernels x": "write the method before the path",
+	} {
+		got := s.run(append(append([]string{"explain"}, strings.Fields(args)...), "--token-id", id)...)
+		if got.code != exitUsage || !strings.Contains(got.err, want) {
+			t.Errorf("explain %s: got %+v, want %q", args, got, want)
+		}
+	}
+
 	// Two gates may give different results.
 	got = s.run("explain", "GET", "/api/both", "--token-id", id)
 	if first, second := strings.Index(got.out, "\nat api.example.com: allowed\n"),

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/mollygate/mollygate/admin/client"
 	"github.com/mollygate/mollygate/token"
 )
@@ -147,10 +149,40 @@ func (i *invocation) severalError(name string, named []client.Token) error {
 		if !t.LastUsedAt.IsZero() {
 			used = "last used " + ago(t.LastUsedAt, i.now())
 		}
-		lines = append(lines, fmt.Sprintf("  %s %s   # %s, created %s, %s", i.command, t.ID, t.Status,
+		lines = append(lines, fmt.Sprintf("  %s   # %s, created %s, %s", i.again(name, t.ID), t.Status,
 			ago(t.CreatedAt, i.now()), used))
 	}
 	return usageError(strings.Join(lines, "\n"))
+}
+
+// again returns this command line with a key's ID in place of its name.
+func (i *invocation) again(name, id string) string {
+	args := i.args
+	if i.flags.Lookup("token-id") == nil {
+		args = slices.Clone(args)
+		for n, arg := range args {
+			if arg == name {
+				args[n] = id
+			}
+		}
+	}
+	words := []string{i.command, quotedWords(args)}
+	i.flags.Visit(func(f *pflag.Flag) {
+		for _, value := range i.values(f.Name) {
+			switch {
+			case f.Name == "token-id":
+				value = id
+			case f.NoOptDefVal != "" && value == f.NoOptDefVal:
+				words = append(words, "--"+f.Name)
+				continue
+			case f.NoOptDefVal != "":
+				words = append(words, "--"+f.Name+"="+value)
+				continue
+			}
+			words = append(words, "--"+f.Name, quoted(value))
+		}
+	})
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
 }
 
 // keyFlag returns the ID of the API key that a flag names, or "" if the flag isn't set.

@@ -1,6 +1,8 @@
 package command
 
 import (
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -64,9 +66,40 @@ func TestCommandFindsKeys(t *testing.T) {
 	}
 	got := s.run("revoke", "twin", "--yes")
 	for _, id := range []string{first, second} {
-		if line := "         caddy api-token revoke " + id + "   # active, created "; got.code != exitUsage ||
-			!strings.Contains(got.err, "\n"+line) {
+		line := "         caddy api-token revoke " + id + " --address " + s.address() + " --yes   # active, created "
+		if got.code != exitUsage || !strings.Contains(got.err, "\n"+line) {
 			t.Errorf("%q is missing from %+v", line, got)
+		}
+	}
+}
+
+// TestCommandSuggestsWorkingCommands runs the commands that are suggested for a name that several
+// keys have.
+func TestCommandSuggestsWorkingCommands(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	s.create(t, "--name", "my ci")
+	s.create(t, "--name", "my ci")
+	for _, args := range [][]string{
+		{"show", "my ci"}, {"edit", "my ci", "--name", "my ci", "--scope", "volume:list", "--scope", "unikernel:*"},
+		{"usage", "my ci", "-o", "json"}, {"usage", "my ci", "--step", "day"}, {"disable", "my ci"},
+		{"enable", "my ci"},
+		{"audit", "--token-id", "my ci"}, {"audit", "--actor", "my ci", "--token-id", "my ci", "--limit", "3"},
+		{"explain", "GET", "/api/unikernels?a='b c'", "--token-id", "my ci", "--ip", "192.0.2.1"},
+		{"rotate", "my ci", "--grace", "0s", "--yes"}, {"revoke", "my ci", "--yes", "--wait=false"},
+	} {
+		got := s.run(args...)
+		lines := regexp.MustCompile(`(?m)^ +(caddy api-token .*?)   # `).FindAllStringSubmatch(got.err, -1)
+		if got.code != exitUsage || len(lines) != 2 {
+			t.Fatalf("%q: got unexpected outcome %+v", args, got)
+		}
+		words, err := exec.Command("bash", "-c", "caddy() { printf '%s\\n' \"$@\"; }\n"+lines[0][1]).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := strings.Split(strings.TrimSuffix(string(words), "\n"), "\n")
+		if got := runCommand(nil, again[1:]...); got.code != exitOK && got.code != exitRefused {
+			t.Errorf("%s: got unexpected outcome %+v", lines[0][1], got)
 		}
 	}
 }
