@@ -180,7 +180,8 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 				return d.Err("max_resources is specified twice; put all resources on one line")
 			}
 			if account.MaxResources = d.RemainingArgs(); len(account.MaxResources) == 0 {
-				return d.Err("max_resources: name resources, for example: max_resources instance/default unikernel/web-*")
+				return d.Err("max_resources: name resources, for example: " +
+					"max_resources instance/default unikernel/web-*")
 			}
 		default:
 			return d.Errf("unknown option %s; the options of account are max_resources, max_scopes and upstream_token",

@@ -165,8 +165,8 @@ func (h *BearerAuth) parseRoute(d *caddyfile.Dispenser) error {
 		case "target":
 			var target CustomTarget
 			if !d.AllArgs(&target.Type, &target.In, &target.Name) {
-				return d.Err("target: write a type of resource, where its name is (query, json or path) and the name or " +
-					"number there, for example: target project path 3")
+				return d.Err("target: write a type of resource, where its name is (query, json or path) and the name " +
+					"or number there, for example: target project path 3")
 			}
 			if err := gate.TargetSource(target).Check(&route); err != nil {
 				return d.WrapErr(err)
