@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -34,6 +35,10 @@ func (i *invocation) completion() error {
 		"zsh":        (*cobra.Command).GenZshCompletion,
 		"fish":       func(root *cobra.Command, out io.Writer) error { return root.GenFishCompletion(out, true) },
 		"powershell": (*cobra.Command).GenPowerShellCompletionWithDesc,
+	}
+	if strings.Contains(caddy.CustomBinaryName, " ") {
+		return usageErrorf("shells can't complete the arguments of %s; install Caddy with Mollygate to use completion",
+			caddy.CustomBinaryName)
 	}
 	if len(i.args) != 1 || scripts[i.args[0]] == nil {
 		return usageErrorf("pass the name of a shell: bash, zsh, fish or powershell")

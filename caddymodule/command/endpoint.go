@@ -142,11 +142,29 @@ func (c *endpointClient) explain(err error) error {
 		return flagError(c.flags, err)
 	}
 	if _, ok := errors.AsType[*client.TransportError](err); ok {
-		return &unreachableError{err: err, text: fmt.Sprintf("no response from Caddy's admin endpoint at %s: %v; "+
-			"is Caddy running? Choose another endpoint with --address; with `admin off` there is none", c.address,
-			withoutAddress(err))}
+		unreachable := &unreachableError{err: err}
+		unreachable.text = c.noResponse(unreachable.sent(), withoutAddress(err))
+		return unreachable
 	}
 	return &unreachableError{err: err, text: err.Error()}
+}
+
+// StartCommand is the command that starts the gate, for advice, or "" if it isn't known.
+var StartCommand string
+
+// noResponse describes the failure of a request that may or may not have reached the server.
+func (c *endpointClient) noResponse(sent bool, cause error) string {
+	switch {
+	case sent:
+		return fmt.Sprintf("no response from Caddy's admin endpoint at %s: %v", c.address, cause)
+	case StartCommand != "":
+		return fmt.Sprintf("no gate is running at %s (%v). Start it with %s.\nIf it is already running, its terminal "+
+			"shows commands with the --address that you need.", c.address, cause, StartCommand)
+	}
+	return fmt.Sprintf("can't connect to Caddy's admin endpoint at %s: %v. Start Caddy first.\n"+
+		"If Caddy is already running, set the address of its admin endpoint with --address. If its configuration "+
+		"contains `admin off`, it has no admin endpoint, and only a site with api_tokens_admin can manage keys.",
+		c.address, cause)
 }
 
 // withoutAddress removes the addresses that package net adds to its errors. Messages include

@@ -32,8 +32,8 @@ func TestCommandUnreachable(t *testing.T) {
 		code          int
 		want          string
 	}{
-		{"no server", address, exitUnreachable, "is Caddy running?"},
-		{"no socket", "unix/" + filepath.Join(t.TempDir(), "none.sock"), exitUnreachable, "is Caddy running?"},
+		{"no server", address, exitUnreachable, "Start Caddy first."},
+		{"no socket", "unix/" + filepath.Join(t.TempDir(), "none.sock"), exitUnreachable, "Start Caddy first."},
 		{"another server", foreign(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }),
 			exitUnreachable, "isn't JSON"},
 		{"a Caddy without Mollygate", foreign(http.NotFound), exitUnreachable, "does this build include Mollygate?"},
@@ -192,7 +192,7 @@ func TestCommandInCaddy(t *testing.T) {
 		{[]string{"list", "--none"}, exitUsage, "Error: unknown flag: --none\nSee 'caddy api-token list --help'.\n"},
 		{[]string{"xyzzy"}, exitUsage, "Error: unknown command \"xyzzy\"\nSee 'caddy api-token --help'.\n"},
 		{nil, exitOK, ""},
-		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: no response"},
+		{[]string{"list", "--address", "127.0.0.1:1"}, exitUnreachable, "Error: can't connect"},
 	} {
 		got := run(test.args...)
 		if got.code != test.code || !strings.HasPrefix(got.err, test.err) ||

@@ -33,8 +33,8 @@ func TestErrorsNameExistingFlags(t *testing.T) {
 	flag := regexp.MustCompile(`--[a-z-]+`)
 	for _, field = range []string{"token", "token_id", "method", "path", "ip", "gate", "body", "resources", "data",
 		"format", "account", "preset", "scopes", "name", "kind", "metadata", "allowed_ips", "rate_limit", "quota",
-		"expires_in", "expires_at", "not_before", "previous_valid_until", "grace", "limit", "cursor", "sort", "q", "step", "from",
-		"to", "actor", "action", "unknown_field"} {
+		"expires_in", "expires_at", "not_before", "previous_valid_until", "grace", "limit", "cursor", "sort", "q",
+		"step", "from", "to", "actor", "action", "unknown_field"} {
 		for _, line := range []string{
 			"create --name a --expires-in 1d --preset a", "edit 000000000000 --name a", "rotate 000000000000", "list",
 			"show 000000000000", "usage 000000000000 --step day", "audit", "refusals 000000000000", "import " + record,

@@ -63,8 +63,8 @@ func TestHelpCommand(t *testing.T) {
 // TestOwnName checks that usage lines, examples and errors name the program as the user runs it.
 func TestOwnName(t *testing.T) { //nolint:paralleltest // sets a variable of Caddy
 	const program = "go run ./cmd/firstrun"
-	caddy.CustomBinaryName = program
-	t.Cleanup(func() { caddy.CustomBinaryName = "" })
+	caddy.CustomBinaryName, StartCommand = program, program
+	t.Cleanup(func() { caddy.CustomBinaryName, StartCommand = "", "" })
 	for _, name := range append(Names(), "") {
 		args := strings.Fields(name + " --help")
 		got := runCommand(nil, args...)
@@ -78,6 +78,9 @@ func TestOwnName(t *testing.T) { //nolint:paralleltest // sets a variable of Cad
 		"create --nope":       "See '" + program + " api-token create --help'.",
 		"--yes revoke ci":     program + " api-token revoke ci --yes",
 		"show no --sometimes": "See '" + program + " api-token show --help'.",
+		"list --address localhost:1": "Error: no gate is running at localhost:1 (connect: connection refused). " +
+			"Start it with " + program + ".\n",
+		"completion bash": "can't complete the arguments of " + program,
 	} {
 		if got := runCommand(nil, strings.Fields(line)...); !strings.Contains(got.err, want) ||
 			strings.Contains(got.err, "caddy api-token") {

@@ -168,7 +168,7 @@ func (r *run) welcome(first key) error {
 	if err != nil {
 		return fmt.Errorf("reading the list of keys: %w", err)
 	}
-	if found == 0 {
+	if found.keys == 0 {
 		if first, err = createKey(ctx, api); err != nil {
 			return fmt.Errorf("creating the first key: %w", err)
 		}
@@ -212,13 +212,29 @@ func (r *run) alone() error {
 		if locked.PID != 0 {
 			holder = fmt.Sprintf("process %d", locked.PID)
 		}
-		return fmt.Errorf("%s already runs a gate with the keys in %s: use that gate, stop it with Ctrl-C, or choose "+
-			"another directory with -dir", holder, r.Dir)
+		return runningError{holder: holder, dir: r.Dir}
 	}
 	if err != nil {
 		return err
 	}
 	return store.Close()
+}
+
+// runningError is the error for a directory that another process uses.
+type runningError struct{ holder, dir string }
+
+func (e runningError) Error() string {
+	return fmt.Sprintf(`%[1]s already runs a gate with the keys in %[2]s.
+Use that gate, stop it with Ctrl-C in its terminal, or choose another directory
+with -dir.
+
+To get a link to its dashboard and to create another API key:
+  %[3]s open
+  MOLLYGATE_KEY=$(%[3]s create --name another \
+    --preset deploy --expires-in 90d)
+
+If its admin address isn't localhost:%[4]d, its terminal shows these commands
+with the --address that they need.`, e.holder, e.dir, commandLine, defaultAdmin)
 }
 
 // prepare creates the directory and redirects the log to a file in it.

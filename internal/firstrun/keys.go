@@ -48,10 +48,39 @@ func (inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // maxCount is the maximum number of keys that count reports.
 const maxCount = 200
 
-// count returns the number of keys, up to maxCount.
-func count(ctx context.Context, api *client.Client) (int, error) {
+// stored is the number of keys in a store.
+type stored struct {
+	// keys is at most maxCount.
+	keys int
+	// usable is the number of keys that work now.
+	usable int
+}
+
+// count counts the keys, up to maxCount.
+func count(ctx context.Context, api *client.Client) (n stored, err error) {
 	page, err := api.List(ctx, client.ListQuery{Limit: maxCount})
-	return len(page.Tokens), err
+	for _, t := range page.Tokens {
+		n.keys++
+		if t.Status == "active" {
+			n.usable++
+		}
+	}
+	return n, err
+}
+
+// String returns the numbers in words.
+func (n stored) String() string {
+	text := fmt.Sprintf("%d keys", n.keys)
+	switch {
+	case n.keys == 1:
+		text = "1 key"
+	case n.keys >= maxCount:
+		return "at least " + text
+	}
+	if n.usable < n.keys {
+		text += fmt.Sprintf(", of which %d can be used", n.usable)
+	}
+	return text
 }
 
 // createKey creates the first API key. It lacks a scope, so that there is a refusal to see.

@@ -59,14 +59,47 @@ func TestFindPort(t *testing.T) {
 	}
 }
 
+// TestStored checks how numbers of keys are shown.
+func TestStored(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[stored]string{{1, 1}: "1 key", {1, 0}: "1 key, of which 0 can be used",
+		{8, 8}: "8 keys", {8, 3}: "8 keys, of which 3 can be used", {maxCount, 3}: "at least 200 keys"} {
+		if got := n.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestUnexpected checks what is said about arguments that belong behind api-token.
+func TestUnexpected(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"list":             "run: go run ./cmd/firstrun api-token list",
+		"show ci":          "run: go run ./cmd/firstrun api-token show …",
+		"api-token list":   "run: go run ./cmd/firstrun api-token list\n",
+		"api-token show a": "run: go run ./cmd/firstrun api-token show …\n",
+		"api-token":        "run: go run ./cmd/firstrun api-token --help",
+		"x":                `unexpected argument "x"; 'go run ./cmd/firstrun -help' shows the options`,
+	} {
+		if got := Unexpected(strings.Fields(line), []string{"list", "show"}); !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", line, got, want)
+		}
+	}
+	for line := range strings.SplitSeq(UsageBegin+UsageEnd+runningError{"process 4194304", DemoDir}.Error(), "\n") {
+		if len(line) > width {
+			t.Errorf("the line is too long: %s", line)
+		}
+	}
+}
+
 // TestScreen checks that no line is wider than a terminal, however long the data.
 func TestScreen(t *testing.T) {
 	t.Parallel()
 	for _, i := range []instructions{
 		{key: key{id: "4fQ9Zt2LkVb7", secret: strings.Repeat("x", 55)}, link: "http://localhost:65535/#signin=" +
 			strings.Repeat("X", 26)},
-		{keys: 1, link: "http://localhost:8082/#signin=x"},
-		{keys: maxCount, link: "http://localhost:8082/#signin=x", problem: strings.Repeat("word ", 40)},
+		{keys: stored{1, 1}, link: "http://localhost:8082/#signin=x"},
+		{keys: stored{maxCount, 3}, link: "http://localhost:8082/#signin=x", problem: strings.Repeat("word ", 40)},
 	} {
 		var out strings.Builder
 		r := &run{Options: Options{Dir: DefaultDir, Out: &out}, screen: newScreen(&out),

@@ -59,23 +59,23 @@ func (s screen) rule() { s.line(strings.Repeat("─", width)) }
 // instructions are what a user needs to know.
 type instructions struct {
 	key key
-	// keys is the number of keys that the store contained.
-	keys int
+	// keys are the keys that the store contained.
+	keys stored
 	// link is the sign-in link.
 	link string
 	// problem is what went wrong with the first requests, or "".
 	problem string
 }
 
-// commandLine is the command line's name, which works in another terminal.
-const commandLine = "go run ./cmd/firstrun api-token"
-
 // command returns a call of the command line, in as many lines as it needs.
-func (r *run) command(arguments ...string) (lines []string) {
+func (r *run) command(arguments ...string) []string { return r.commandIn("", "", arguments...) }
+
+// commandIn is like command, with text before and after the call.
+func (r *run) commandIn(before, after string, arguments ...string) (lines []string) {
 	if address := r.ports.admin; address != fmt.Sprint("localhost:", defaultAdmin) {
 		arguments = append(arguments, "--address "+address) // adminVariable isn't set in other terminals
 	}
-	line := commandLine
+	line := before + commandLine
 	for _, argument := range arguments {
 		if len(line)+len(argument) > width-6 {
 			lines = append(lines, line+" \\")
@@ -83,7 +83,7 @@ func (r *run) command(arguments ...string) (lines []string) {
 		}
 		line += " " + argument
 	}
-	return append(lines, line)
+	return append(lines, line+after)
 }
 
 // instructions tells the user what to do next.
@@ -106,8 +106,8 @@ func (r *run) instructions(i instructions) {
 		s.section("The first requests didn't work as expected")
 		s.note(i.problem + " See " + r.logFile() + ".")
 	case i.key.secret != "":
-		s.section("30 requests were sent with this key, and 2 of them were refused")
-		s.line("  The dashboard shows them.")
+		s.section("The first run sent 30 sample requests with this key",
+			"2 of them were refused. The dashboard shows all 30.")
 	}
 	s.line("")
 	s.note("Log: " + r.logFile() + ". Press Ctrl-C to stop.")
@@ -126,20 +126,12 @@ func (r *run) showKey(k key) {
 }
 
 // showKeys shows what to do if the store already contains keys.
-func (r *run) showKeys(n int) {
+func (r *run) showKeys(n stored) {
 	s := r.screen
-	keys := fmt.Sprintf("%d keys", n)
-	switch {
-	case n == 1:
-		keys = "1 key"
-	case n >= maxCount:
-		keys = "at least " + keys
-	}
-	s.section(r.Dir+" already contains "+keys,
-		"Their secrets can't be shown again. To create another API key, or an admin",
-		"key for the admin API:")
-	for _, line := range append(r.command("create", "--name another", "--preset deploy", "--expires-in 90d"),
-		r.command("create", "--name admin", "--kind admin", "--expires-in 90d")...) {
+	s.section(r.Dir+" already contains "+n.String(), "Their secrets can't be shown again. To create another API key:")
+	lines := r.commandIn("MOLLYGATE_KEY=$(", ")", "create", "--name another", "--preset deploy", "--expires-in 90d")
+	lines = append(lines, "To create an admin key for the admin API:")
+	for _, line := range append(lines, r.command("create", "--name admin", "--kind admin", "--expires-in 90d")...) {
 		s.line("  " + line)
 	}
 	s.section("Call the backend", `curl -H "Authorization: Bearer $MOLLYGATE_KEY" \`,
@@ -148,7 +140,7 @@ func (r *run) showKeys(n int) {
 
 // goodbye says how to come back and how to clean up.
 func (r *run) goodbye() {
-	again := "go run ./cmd/firstrun"
+	again := Program
 	switch {
 	case r.Demo && r.Dir == DemoDir:
 		again += " -demo"

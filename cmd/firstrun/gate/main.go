@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
@@ -20,11 +21,13 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	_ "github.com/mollygate/mollygate"
+	"github.com/mollygate/mollygate/caddymodule/command"
 	"github.com/mollygate/mollygate/internal/firstrun"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "api-token" {
+		caddy.CustomBinaryName, command.StartCommand = firstrun.Program, firstrun.Program
 		caddycmd.Main()
 		return
 	}
@@ -34,10 +37,14 @@ func main() {
 	flags.StringVar(&options.Dir, "dir", "", "directory for data: the token store, Caddy's own data and the log "+
 		"(default "+firstrun.DefaultDir+", or "+firstrun.DemoDir+" with -demo)")
 	flags.BoolVar(&options.Demo, "demo", false, "fill an empty store with 30 keys and an invented history of 120 days")
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), firstrun.UsageBegin)
+		flags.PrintDefaults()
+		fmt.Fprint(flags.Output(), firstrun.UsageEnd)
+	}
 	_ = flags.Parse(os.Args[1:]) // exits after an error
 	if flags.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "firstrun: unexpected argument %q\n", flags.Arg(0))
-		flags.Usage()
+		fmt.Fprintln(os.Stderr, "firstrun:", firstrun.Unexpected(flags.Args(), command.Names()))
 		os.Exit(2)
 	}
 	stderr := os.Stderr // Run redirects os.Stderr
