@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -46,8 +47,7 @@ func checkChoices(flags *pflag.FlagSet) error {
 		}
 		for element := range listed(value) {
 			if values := f.Annotations[severalOf]; values != nil && !slices.Contains(values, element) {
-				wrong = append(wrong, usageErrorf("--%s: there is no %q; choose from %s%s", f.Name, element,
-					strings.Join(values, ", "), didYouMean(element, values)))
+				wrong = append(wrong, unknownValue(f.Name, element, values))
 			}
 		}
 	})
@@ -73,14 +73,28 @@ func (i *invocation) suggest(api *endpointClient, err error) error {
 			switch {
 			case value == "", slices.Contains(defined.names, value):
 			case strings.HasPrefix(text, "--"+defined.flag+": "):
-				text += didYouMean(value, defined.names)
+				text = beforeList(text, didYouMean(value, defined.names))
 			default:
-				others = append(others, usageErrorf("--%s: there is no %q; choose from %s%s", defined.flag, value,
-					strings.Join(defined.names, ", "), didYouMean(value, defined.names)))
+				others = append(others, unknownValue(defined.flag, value, defined.names))
 			}
 		}
 	}
 	return errors.Join(append([]error{usageError(text)}, others...)...)
+}
+
+// unknownValue is the error for a flag's value that isn't among the known ones.
+func unknownValue(flag, value string, known []string) error {
+	return usageErrorf("--%s: %s", flag, beforeList(fmt.Sprintf("there is no %q; the choices are %s", value,
+		strings.Join(known, ", ")), didYouMean(value, known)))
+}
+
+// beforeList inserts a suggestion into an error, before the list of everything that is known.
+func beforeList(text, suggestion string) string {
+	const list = "; the "
+	if before, after, ok := strings.Cut(text, list); ok && suggestion != "" {
+		return before + suggestion + " The " + after
+	}
+	return text + suggestion
 }
 
 // values returns the values that a flag was set to.

@@ -37,7 +37,7 @@ If a scope, preset or account is unknown, the server lists the known ones.`,
 		flags.String("name", "", "What the key is for")
 		flags.String("kind", "", "api: calls the backend; admin: manages keys (default api)")
 		flags.String("account", "", "Account that the key acts for (default default)")
-		flags.String("expires-in", "", "Lifetime: 12h, 90d, 6mo, 2y, a number of seconds, or never")
+		flags.String("expires-in", "", "Lifetime: "+lifetimeUsage)
 		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
 		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z")
 		flags.StringArray("scope", nil, "Scope of the key, such as unikernel:create, unikernel:* or * (repeatable)")
@@ -81,13 +81,13 @@ func (i *invocation) create() error {
 	if err != nil {
 		err = i.suggest(api, api.explain(err))
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the key may have been created anyway: check with list"
+			unreachable.text += fmt.Sprintf("; the key may have been created anyway: check with `%s`", i.call("list"))
 		}
 		return err
 	}
 	if created.Replayed {
-		return fmt.Errorf("API key %[1]s was created, but the response with its secret was lost; "+
-			"create a new secret with `rotate %[1]s --grace 0s --yes`", created.ID)
+		return fmt.Errorf("API key %s was created, but the response with its secret was lost; create a new secret "+
+			"with `%s`", created.ID, i.call("rotate "+created.ID+" --grace 0s --yes"))
 	}
 	return i.printSecret(created, "created", func() {
 		i.message("Created %s key %q (%s), %s. This is the only time it is shown.", kindName(created.Kind),
@@ -148,9 +148,9 @@ func (i *invocation) createRequest() (client.CreateRequest, error) {
 	}
 	var wrong [9]error
 	wrong[0] = i.lifetimeFlag("expires-in")
-	request.Scopes, wrong[1] = i.flags.GetStringArray("scope")
-	request.Resources, wrong[8] = i.flags.GetStringArray("resource")
-	request.AllowedIPs, wrong[2] = i.flags.GetStringArray("allowed-ip")
+	request.Scopes, wrong[1] = i.listFlag("scope")
+	request.Resources, wrong[8] = i.listFlag("resource")
+	request.AllowedIPs, wrong[2] = i.listFlag("allowed-ip")
 	request.ExpiresAt, wrong[3] = i.timeFlag("expires-at")
 	request.NotBefore, wrong[4] = i.timeFlag("not-before")
 	request.Metadata, wrong[5] = i.metadataFlag()
@@ -167,8 +167,28 @@ func (i *invocation) createRequest() (client.CreateRequest, error) {
 	return request, errors.Join(wrong[:]...)
 }
 
+// leastSeconds is the smallest number of seconds that is accepted without a unit. Smaller numbers
+// are probably meant as days.
+const leastSeconds = "300"
+
+// lifetimeUsage is the usage of flags with a lifetime.
+const lifetimeUsage = "12h, 90d, 6mo, 2y, a number of seconds from " + leastSeconds + ", or never"
+
+// unitFlag returns an error if a flag's value is a small number without a unit. 0 needs none.
+func (i *invocation) unitFlag(name string) error {
+	text := strings.TrimLeft(i.flags.String(name), "0")
+	n, err := strconv.ParseUint(text, 10, 64)
+	if least, _ := strconv.ParseUint(leastSeconds, 10, 64); err == nil && n < least {
+		return usageErrorf("--%s: %s has no unit: write %[2]sd for days or %[2]ss for seconds", name, text)
+	}
+	return nil
+}
+
 // lifetimeFlag returns an error if a flag with a lifetime can't be parsed.
 func (i *invocation) lifetimeFlag(name string) error {
+	if err := i.unitFlag(name); err != nil {
+		return err
+	}
 	text := i.flags.String(name)
 	if text == "" || text == "never" || strings.Trim(text, "0123456789") == "" {
 		return nil
@@ -177,6 +197,23 @@ func (i *invocation) lifetimeFlag(name string) error {
 		return usageErrorf("--%s: %v", name, err)
 	}
 	return nil
+}
+
+// listFlag returns the values of a repeatable flag. No value contains a comma.
+func (i *invocation) listFlag(name string) ([]string, error) {
+	values, err := i.flags.GetStringArray(name)
+	for _, value := range values {
+		if strings.Contains(value, ",") {
+			elements := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+			what := name
+			if name == "allowed-ip" {
+				what = "address"
+			}
+			return nil, usageErrorf("--%[1]s: repeat --%[1]s for each %[2]s:%[3]s", name, what,
+				flagged(" --"+name+" ", elements))
+		}
+	}
+	return values, err
 }
 
 func (i *invocation) timeFlag(name string) (time.Time, error) {

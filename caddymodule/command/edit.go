@@ -16,10 +16,10 @@ var editVerb = verb{
 		Short:      "Changes an API key's settings",
 		Long: `
 Changes the given settings of an API key, which you select by its ID, hint or
-exact name. The change takes effect before the
-command returns. Editing doesn't make an expired or revoked key valid again. It
-can't extend a secret's lifetime beyond max_lifetime, counted from the secret's
-creation; use rotate to create a new secret.
+exact name. The change takes effect before the command returns. Editing doesn't
+make an expired or revoked key valid again. It can't extend a secret's lifetime
+beyond max_lifetime, counted from the secret's creation; use rotate to create a
+new secret.
 
 If someone else changes the key at the same time, one of the two commands fails
 with exit status 5, and no change is lost.`,
@@ -38,7 +38,7 @@ with exit status 5, and no change is lost.`,
 		flags.StringArray("metadata", nil, "Metadata to add in the form key=value (repeatable)")
 		flags.StringArray("remove-metadata", nil, "Key of metadata to remove (repeatable)")
 		flags.String("not-before", "", "When the key becomes valid, such as 2030-01-01T00:00:00Z, or none")
-		flags.String("expires-in", "", "Lifetime from now: 12h, 90d, 6mo, 2y, a number of seconds, or never")
+		flags.String("expires-in", "", "Lifetime from now: "+lifetimeUsage)
 		flags.String("expires-at", "", "When the key expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
 		flags.String("old-secret-until", "",
 			"When the secret from before a rotation stops working, or none to stop it now")
@@ -75,6 +75,9 @@ func (i *invocation) edit() error {
 	if token.Version == before.Version {
 		i.message("No change was needed.")
 	}
+	if i.flags.Changed("old-secret-until") {
+		i.message("%s", i.oldSecret(token))
+	}
 	return i.showToken(token)
 }
 
@@ -91,6 +94,9 @@ func (i *invocation) editRequest() (client.EditRequest, error) {
 		}
 	}
 	if i.flags.Changed("expires-in") {
+		if err := i.lifetimeFlag("expires-in"); err != nil {
+			return nil, err
+		}
 		request["expires_in"] = client.Lifetime(i.flags.String("expires-in"))
 	}
 	if i.flags.Changed("expires-at") {
@@ -122,7 +128,7 @@ func (i *invocation) editList(request client.EditRequest, flag, member string) e
 	if !i.flags.Changed(flag) {
 		return nil
 	}
-	values, err := i.flags.GetStringArray(flag)
+	values, err := i.listFlag(flag)
 	if len(values) == 1 && values[0] == none {
 		values = []string{}
 	}

@@ -52,7 +52,7 @@ func (i *invocation) explainRequest() error {
 	if (i.flags.String("token-id") == "") == (file == "") {
 		return usageErrorf("select an API key with either --token-id or --token-file")
 	}
-	if question.Resources, err = i.flags.GetStringArray("resource"); err != nil {
+	if question.Resources, err = i.listFlag("resource"); err != nil {
 		return err
 	}
 	if file != "" {

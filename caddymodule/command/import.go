@@ -48,7 +48,7 @@ func (i *invocation) importTokens() error {
 	form := i.output()
 	request := client.ImportRequest{Account: i.flags.String("account"), Preset: i.flags.String("preset")}
 	var err error
-	if request.Scopes, err = i.flags.GetStringArray("scope"); err != nil {
+	if request.Scopes, err = i.listFlag("scope"); err != nil {
 		return err
 	}
 	tokens, err := i.userTokens(i.args[0])

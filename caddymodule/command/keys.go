@@ -41,7 +41,7 @@ func (i *invocation) keys(api *endpointClient) ([]key, error) {
 // checkNames returns an error if an argument can't name a key.
 func (i *invocation) checkNames(args ...string) error {
 	if len(args) == 0 {
-		return usageErrorf("missing key: pass an ID, a hint or a name; `list` shows them")
+		return usageErrorf("missing key: pass an ID, a hint or a name; `%s` shows them", i.call("list"))
 	}
 	for _, arg := range args {
 		if arg == "" {
@@ -51,8 +51,9 @@ func (i *invocation) checkNames(args ...string) error {
 			return errSecretArgument
 		}
 		if imported.MatchString(arg) {
-			return usageErrorf("a UUID may be the secret of an imported key, and arguments appear in process lists " +
-				"and shell histories; pass the key's ID instead, which has 12 characters; `lookup` finds it")
+			return usageErrorf("a UUID may be the secret of an imported key, and arguments appear in process lists "+
+				"and shell histories; pass the key's ID instead, which has 12 characters; `%s` finds it",
+				i.call("lookup"))
 		}
 	}
 	return nil

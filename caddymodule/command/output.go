@@ -28,6 +28,17 @@ func outputFlag(flags *pflag.FlagSet, usage string, formats ...string) {
 
 func (i *invocation) output() string { return i.flags.String("output") }
 
+// call returns a command line for advice. It finds the endpoint in the same way as this command.
+func (i *invocation) call(words string) string {
+	words = "caddy api-token " + words
+	for _, name := range []string{"address", "config", "adapter"} {
+		if value := i.flags.String(name); value != "" {
+			words += " --" + name + " " + quoted(value)
+		}
+	}
+	return words
+}
+
 // marshal encodes an object the way the API does. The object must consist of texts, numbers
 // and the like, which can always be encoded.
 func marshal(object any) json.RawMessage {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,7 +21,8 @@ var rotateVerb = verb{
 		Long: `
 Creates a new secret for an API key; its ID stays the same. The old secret
 continues to work for the grace period, so that clients can switch without an
-outage. Responses to requests with the old secret carry a warning.
+outage. Responses to requests with the old secret carry a warning. To stop the old
+secret sooner, use 'caddy api-token edit <key> --old-secret-until none'.
 
 As with create, only the key goes to standard output.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token rotate 4fQ9Zt2LkVb7)
@@ -31,9 +31,10 @@ As with create, only the key goes to standard output.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("grace", "24h",
-			"How long the old secret keeps working: 30m (minutes), 12h, 7d or a number of seconds; 0s: stop it now")
+			"How long the old secret keeps working: 30m (minutes), 12h, 7d or a number of seconds from "+leastSeconds+
+				"; 0s: stop it now")
 		flags.String("expires-in", "",
-			"Lifetime of the new secret: 12h, 90d, 6mo, 2y, a number of seconds, or never (default: unchanged)")
+			"Lifetime of the new secret: "+lifetimeUsage+" (default: unchanged)")
 		flags.String("expires-at", "",
 			"When the new secret expires, such as 2030-12-31T23:59:59Z (instead of --expires-in)")
 		flags.Bool("yes", false, "Don't ask for confirmation with --grace 0s")
@@ -49,7 +50,8 @@ func (i *invocation) rotate() error {
 	request := client.RotateRequest{Grace: grace(i.flags.String("grace")),
 		ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
 	var err error
-	if request.ExpiresAt, err = i.timeFlag("expires-at"); err != nil {
+	request.ExpiresAt, err = i.timeFlag("expires-at")
+	if err := errors.Join(i.unitFlag("grace"), i.lifetimeFlag("expires-in"), err); err != nil {
 		return err
 	}
 	api, err := i.client()
@@ -70,18 +72,28 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		err = api.explain(err)
 		if unreachable, ok := errors.AsType[*unreachableError](err); ok && unreachable.sent() {
-			unreachable.text += "; the key may have been rotated anyway: check with show"
+			unreachable.text += fmt.Sprintf("; the key may have been rotated anyway: check with `%s`",
+				i.call("show "+keys[0].ID))
 		}
 		return err
 	}
 	return i.printSecret(rotated, "rotated", func() {
-		until := "has stopped working"
-		if end := rotated.PreviousValidUntil; !end.IsZero() {
-			until = fmt.Sprintf("works until %s (%s)", end.Format(time.RFC3339), relative(end, i.now()))
+		i.message("Rotated %q (%s), %s. %s This is the only time the new one is shown.",
+			rotated.Name, rotated.ID, i.expiry(rotated.Token), i.oldSecret(rotated.Token))
+		if i.oldSecretWorks(rotated.Token) {
+			i.message("To stop the old secret sooner: %s", i.call("edit "+rotated.ID+" --old-secret-until none"))
 		}
-		i.message("Rotated %q (%s), %s. The old secret %s. This is the only time the new one is shown.",
-			rotated.Name, rotated.ID, i.expiry(rotated.Token), until)
 	})
+}
+
+func (i *invocation) oldSecretWorks(t client.Token) bool { return t.PreviousValidUntil.After(i.now()) }
+
+// oldSecret returns a sentence that says how long a key's old secret works.
+func (i *invocation) oldSecret(t client.Token) string {
+	if end := t.PreviousValidUntil; i.oldSecretWorks(t) {
+		return fmt.Sprintf("The old secret works until %s (%s).", rfc3339(end), relative(end, i.now()))
+	}
+	return "The old secret has stopped working."
 }
 
 // grace returns a grace period. Unlike a lifetime, it can be in minutes: nobody means months.

@@ -16,7 +16,9 @@ func TestCommandRotate(t *testing.T) {
 	got := s.run("rotate", id)
 	second := strings.TrimSuffix(got.out, "\n")
 	if got.code != exitOK || s.present(t, first) != "active" || s.present(t, second) != "active" || second == first ||
-		!strings.Contains(got.err, "The old secret works until ") || strings.Contains(got.err, second[20:]) {
+		!strings.Contains(got.err, "The old secret works until ") || !strings.Contains(got.err,
+		"\nTo stop the old secret sooner: caddy api-token edit "+id+" --old-secret-until none --address ") ||
+		strings.Contains(got.err, second[20:]) {
 		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	if got := s.run("show", id); !strings.Contains(got.err, "The old secret has not been used since the rotation") {
@@ -47,7 +49,7 @@ func TestCommandRotate(t *testing.T) {
 	if got := asked("y\n"); got.code != exitOK || s.present(t, object.Token) == "active" {
 		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
-	got = s.run("rotate", id, "--expires-in", "1h", "--grace", "60")
+	got = s.run("rotate", id, "--expires-in", "1h", "--grace", "60s")
 	if end := time.Until(s.stored(t, id).ExpiresAt); got.code != exitOK || end > time.Hour {
 		t.Errorf("rotate: got %+v; the key expires in %s", got, end)
 	}
@@ -56,6 +58,18 @@ func TestCommandRotate(t *testing.T) {
 		if left := s.stored(t, id).PreviousValidUntil.Sub(s.store.Now()); got.code != exitOK || left > d ||
 			left < d-10*time.Second {
 			t.Errorf("rotate --grace %s: got %+v; the old secret works for %s", text, got, left)
+		}
+	}
+	// edit says what became of the old secret.
+	until := s.store.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	if got := s.run("edit", id, "--old-secret-until", until); got.code != exitOK ||
+		!strings.HasPrefix(got.err, "The old secret works until "+until+" (in ") {
+		t.Errorf("edit: got unexpected outcome %+v", got)
+	}
+	for range 2 {
+		if got := s.run("edit", id, "--old-secret-until", "none"); got.code != exitOK ||
+			!strings.HasSuffix(got.err, "The old secret has stopped working.\n") {
+			t.Errorf("edit: got unexpected outcome %+v", got)
 		}
 	}
 	if got := s.run("rotate", "000000000000"); got.code != exitNotFound || got.out != "" {

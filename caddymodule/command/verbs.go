@@ -85,7 +85,7 @@ func addVerbs(cmd *cobra.Command, c *console) {
 
 func (v verb) cobra(c *console) *cobra.Command {
 	cmd := v.command
-	cmd.Example = ownName(cmd.Example)
+	cmd.Long, cmd.Example = ownName(cmd.Long), ownName(cmd.Example)
 	cmd.Args = cobra.ArbitraryArgs
 	v.flags(cmd.Flags())
 	cmd.Flags().String("address", "", "Address of Caddy's admin endpoint (without --config)")
