@@ -104,6 +104,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		}
 		result := CheckResult{Name: name, Pass: !d.Refused()}
 		if d.Refused() {
+			d.Refusal.Detail = d.Refusal.explanation(&r)
 			d.Refusal.Token, d.Refusal.Limits = d.Match.Token, d.Limits
 			result.Detail = d.Refusal.Problem().Detail
 			if e.Refusal.Code == "" {
@@ -162,11 +163,25 @@ func (question Question) request(prefixes token.Prefixes) (r Request, readable b
 	return r, true
 }
 
+// explanation returns the detail for an explanation. Unlike a response, it has no header that
+// lists the methods.
+func (r *Refusal) explanation(request *Request) string {
+	upper := strings.ToUpper(request.Method)
+	switch allowed := strings.Split(r.Allow, ", "); {
+	case r.Code != MethodNotAllowed, r.Detail != "":
+		return r.Detail
+	case upper != request.Method && slices.Contains(allowed, upper):
+		return "Methods are case-sensitive: write " + upper + " instead of " + request.Method + "."
+	default:
+		return "This path doesn't support " + request.Method + ". It supports " + r.Allow + "."
+	}
+}
+
 // passed describes the outcome of a check that passed.
 func (d *Decision) passed(c check, r *Request) string {
 	switch c {
 	case checkMethod:
-		return r.Method + " is accepted."
+		return "The method isn't CONNECT or TRACE."
 	case checkURL:
 		return "The URL contains no API key."
 	case checkCredential:

@@ -147,6 +147,7 @@ func TestExplainDetails(t *testing.T) {
 		details[c.Name] = c.Detail
 	}
 	for name, want := range map[string]string{
+		"method":    "The method isn't CONNECT or TRACE.",
 		"token":     "This is the current secret of key local0000000.",
 		"state":     "The key is active until 2026-08-21T13:00:00Z.",
 		"client_ip": "10.0.0.9 is in 10.0.0.0/8.",
@@ -155,6 +156,27 @@ func TestExplainDetails(t *testing.T) {
 	} {
 		if details[name] != want {
 			t.Errorf("%s: got detail %q, want %q", name, details[name], want)
+		}
+	}
+}
+
+// TestExplainMethods checks what is said about methods that a path doesn't support.
+func TestExplainMethods(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	g := newTestGate(t, func(c *Config) {
+		c.Routes = []Route{{Method: "GET", Path: "/a", Scope: token.Scope{Name: "a:b"}},
+			{Method: "PUT", Path: "/a", Scope: token.Scope{Name: "a:b"}}}
+	})
+	for method, want := range map[string]string{
+		"get":     "Methods are case-sensitive: write GET instead of get.",
+		"DESTROY": "This path doesn't support DESTROY. It supports GET, PUT.",
+		"post":    "This path doesn't support post. It supports GET, PUT.",
+		"TRACE":   "CONNECT and TRACE are not allowed anywhere.",
+	} {
+		e := g.Explain(tokens, Question{Method: method, Target: "/a", Text: tokens.local, Now: testNow})
+		if got := e.Refusal.Problem().Detail; got != want || e.Refusal.Code != MethodNotAllowed {
+			t.Errorf("%s: got %s %q, want %q", method, e.Refusal.Code, got, want)
 		}
 	}
 }

@@ -93,10 +93,38 @@ var auditFields = []field[client.AuditEntry]{
 	{column: column{name: "FROM"}, wide: true, value: func(e client.AuditEntry) any { return e.Address }},
 }
 
-func changes(e client.AuditEntry) any {
+// fieldChanges are the changes of an audit entry by field.
+type fieldChanges map[string]string
+
+func changes(e client.AuditEntry) any { return fieldChanges(e.Changes) }
+
+// String returns the changes with the API's names of the fields.
+func (c fieldChanges) String() string { return c.join(func(field string) string { return field }) }
+
+// words returns the changes with names of the fields for people.
+func (c fieldChanges) words() string { return c.join(fieldName) }
+
+func (c fieldChanges) join(name func(field string) string) string {
 	var all []string
-	for _, field := range slices.Sorted(maps.Keys(e.Changes)) {
-		all = append(all, field+": "+e.Changes[field])
+	for _, field := range slices.Sorted(maps.Keys(c)) {
+		all = append(all, name(field)+": "+c[field])
 	}
 	return strings.Join(all, "; ")
+}
+
+// fieldName returns a field's name for people, as in the dashboard's audit log.
+func fieldName(field string) string {
+	switch field {
+	case "allowed_ips":
+		return "addresses"
+	case "expires_at":
+		return "expires"
+	case "grace":
+		return "old secret works for"
+	case "not_before":
+		return "valid from"
+	case "previous_valid_until":
+		return "old secret until"
+	}
+	return strings.ReplaceAll(field, "_", " ")
 }

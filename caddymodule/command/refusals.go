@@ -70,15 +70,34 @@ func (i *invocation) refusals() error {
 	if len(refusals) == 0 {
 		i.message("no refused requests")
 	}
-	for _, advice := range advise(key, refusals) {
+	for _, advice := range i.advise(key, refusals) {
 		i.message("\n%s", advice)
+	}
+	if len(refusals) > 0 && i.ended(key) {
+		i.message("\nThis key is %s, so changing it doesn't make it work again. Create a new key instead:\n  %s",
+			key.Status, i.call(likeKey(key)))
 	}
 	return nil
 }
 
+// ended reports whether nothing can make the key work again.
+func (i *invocation) ended(key client.Token) bool {
+	return !key.RevokedAt.IsZero() || !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(i.now())
+}
+
+// likeKey returns a command that creates a key with the same rights.
+func likeKey(key client.Token) string {
+	if key.Kind == "admin" {
+		return "create --name " + quoted(key.Name) + " --kind admin --expires-in 90d"
+	}
+	return "create --name " + quoted(key.Name) + " --account " + quoted(key.Account) + " --expires-in 90d" +
+		flagged(" --scope ", key.Scopes) + flagged(" --resource ", key.Resources) +
+		flagged(" --allowed-ip ", key.AllowedIPs)
+}
+
 // advise returns what to do about refused requests: a text for each reason, the most frequent
 // one first.
-func advise(key client.Token, refusals []client.RefusedRequest) (texts []string) {
+func (i *invocation) advise(key client.Token, refusals []client.RefusedRequest) (texts []string) {
 	byCode := make(map[string][]client.RefusedRequest)
 	var codes []string
 	for _, r := range refusals {
@@ -93,8 +112,8 @@ func advise(key client.Token, refusals []client.RefusedRequest) (texts []string)
 		if remedies[code] == "" {
 			text = fmt.Sprintf("%s (%d): see docs/errors.md.", code, len(byCode[code]))
 		}
-		if commands := commandsFor(key, code, byCode[code]); commands != "" {
-			text += "\n  " + commands
+		if command := commandFor(key, code, byCode[code]); command != "" && !i.ended(key) {
+			text += "\n  " + i.call(command)
 		}
 		texts = append(texts, text)
 	}
@@ -108,7 +127,7 @@ var remedies = map[string]string{
 		"if others may have seen it.",
 	"expired_token": "the key has expired and can't be extended. Create a new key, or find out who still " +
 		"uses this one.",
-	"not_yet_valid": "the key isn't valid yet. Clear its start if that is wrong.",
+	"not_yet_valid": "the key wasn't valid yet. Clear its start if that is wrong.",
 	"revoked_token": "someone still uses the revoked key. Find the client by its address and give it a new " +
 		"key.",
 	"disabled_token": "the key is disabled. Enable it if it should work.",
@@ -141,12 +160,12 @@ var remedies = map[string]string{
 		"is wrong.",
 	"account_not_configured": "the key's account is missing from the configuration. Add it, or change the " +
 		"key's account.",
-	"store_unavailable": "the key store couldn't be read. Run `caddy api-token status`.",
+	"store_unavailable": "the key store couldn't be read. `caddy api-token status` shows why.",
 }
 
-// commandsFor returns a command that makes the refused requests work, or "".
-func commandsFor(key client.Token, code string, refusals []client.RefusedRequest) string {
-	edit := "caddy api-token edit " + key.ID
+// commandFor returns a command that makes the refused requests work, or "".
+func commandFor(key client.Token, code string, refusals []client.RefusedRequest) string {
+	edit := "edit " + key.ID
 	switch code {
 	case "insufficient_scope":
 		scopes := slices.Clone(key.Scopes)
@@ -168,9 +187,13 @@ func commandsFor(key client.Token, code string, refusals []client.RefusedRequest
 		if len(key.AllowedIPs) > 0 && len(addresses) > len(key.AllowedIPs) {
 			return edit + flagged(" --allowed-ip ", addresses)
 		}
+	case "not_yet_valid":
+		if key.Status == "not_yet_valid" {
+			return edit + " --not-before none"
+		}
 	case "disabled_token":
 		if key.Status == "disabled" {
-			return "caddy api-token enable " + key.ID
+			return "enable " + key.ID
 		}
 	case "rate_limited":
 		if key.RateLimit != nil {

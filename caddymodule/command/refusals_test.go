@@ -39,7 +39,8 @@ func TestCommandRefusals(t *testing.T) {
 	for _, want := range []string{
 		"insufficient_scope (2): ", "caddy api-token edit " + id + " --scope 'unikernel:*' --scope volume:list",
 		"caddy api-token edit " + id + " --allowed-ip 10.0.0.0/8 --allowed-ip 203.0.113.7",
-		"caddy api-token edit " + id + " --rate-limit 120/1m", "caddy api-token edit " + id + " --quota 20/day",
+		"caddy api-token edit " + id + " --rate-limit 120/1m --address ",
+		"caddy api-token edit " + id + " --quota 20/day",
 		"a_later_code (1): see docs/errors.md",
 	} {
 		if !strings.Contains(got.err, want) {
@@ -60,6 +61,41 @@ func TestCommandRefusals(t *testing.T) {
 	}
 	if got := s.run("refusals", "000000000000"); got.code != exitNotFound {
 		t.Errorf("an unknown key: got unexpected outcome %+v", got)
+	}
+}
+
+// TestCommandRefusalsOfEndedKeys checks that the advice for a key that can't work again is a command
+// that succeeds.
+func TestCommandRefusalsOfEndedKeys(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"revoked", "expired"} {
+		s := newCommandServer(t)
+		id, secret := s.create(t, "--name", "my ci", "--allowed-ip", "10.0.0.0/8", "--rate-limit", "60/1m")
+		match, err := s.match(t, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []string{"insufficient_scope", "ip_denied", "rate_limited", status + "_token"} {
+			s.store.CountDenied(match, tokenstore.Refusal{Code: code, Time: s.store.Now(), IP: "203.0.113.7",
+				Scope: "volume:list"})
+		}
+		now := time.Now
+		if status == "expired" {
+			s.pass(365 * 24 * time.Hour)
+			now = s.Now
+		} else {
+			s.run("revoke", id, "--yes")
+		}
+		got := runCommand(&console{now: now}, "refusals", id, "--address", s.address())
+		_, command, found := strings.Cut(got.err, "This key is "+status+", so changing it doesn't make it work again. "+
+			"Create a new key instead:\n  caddy api-token ")
+		if got.code != exitOK || !found || strings.Contains(got.err, "api-token edit") {
+			t.Fatalf("%s: got unexpected outcome %+v", status, got)
+		}
+		args := strings.Fields(strings.ReplaceAll(command, "'my ci'", "new"))
+		if got := runCommand(nil, args...); got.code != exitOK {
+			t.Errorf("%s: %s: got unexpected outcome %+v", status, command, got)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ type field[T object] struct {
 	column
 	// wide fields appear in tables only with --output wide or --columns.
 	wide bool
-	// value returns a string, a []string, a uint64, or one of the times below.
+	// value returns a string, a []string, a uint64, a fieldChanges, or one of the times below.
 	value func(T) any
 }
 
@@ -141,6 +141,8 @@ func shown(value any, now time.Time) string {
 		return dateAndTime(time.Time(v))
 	case period:
 		return time.Time(v).UTC().Format("2006-01-02 15:04")
+	case fieldChanges:
+		return v.words()
 	}
 	return value.(string)
 }
@@ -199,6 +201,8 @@ func exact(value any) string {
 		return rfc3339(time.Time(v))
 	case period:
 		return rfc3339(time.Time(v))
+	case fieldChanges:
+		return harmless(v.String())
 	}
 	return harmless(value.(string))
 }
