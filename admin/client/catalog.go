@@ -54,6 +54,16 @@ func (c Catalog) Presets() (names []string) {
 	return slices.Compact(names)
 }
 
+// Included returns the scopes that a preset includes.
+func (c Catalog) Included(preset string) (names []string) {
+	for _, scope := range c.Scopes {
+		if slices.Contains(scope.Presets, preset) {
+			names = append(names, scope.Name)
+		}
+	}
+	return names
+}
+
 // Grants returns everything that a key's scopes can contain: the scopes, the wildcards for a
 // resource such as "unikernel:*", and "*".
 func (c Catalog) Grants() (names []string) {

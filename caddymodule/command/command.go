@@ -117,8 +117,12 @@ func ownName(text string) string {
 	if caddy.CustomBinaryName == "" {
 		return text
 	}
-	return strings.ReplaceAll(text, "caddy api-token", caddy.CustomBinaryName+" api-token")
+	name := strings.ReplaceAll(caddy.CustomBinaryName, "$", "$$")
+	return commandInText.ReplaceAllString(text, "${1}"+name+" api-token")
 }
+
+// commandInText matches the beginning of a command in a text, after group 1.
+var commandInText = regexp.MustCompile("(^|[\\s'`(])caddy api-token")
 
 // commandPath returns a command with its parents: "caddy api-token show".
 func commandPath(cmd *cobra.Command) string { return ownPath(cmd.CommandPath()) }
@@ -185,19 +189,31 @@ var secretLike = regexp.MustCompile(`([a-z]{2}[ka]_[0-9A-Za-z]{12}_)[0-9A-Za-z]{
 
 // refuseSecrets returns an error if any argument or flag contains a token.
 func refuseSecrets(flags *pflag.FlagSet, args []string) error {
-	found := false
-	for _, arg := range args {
-		found = found || secretLike.MatchString(arg)
+	found := ""
+	find := func(text string) {
+		if found == "" {
+			found = secretLike.FindString(text)
+		}
 	}
-	flags.Visit(func(f *pflag.Flag) { found = found || secretLike.MatchString(f.Value.String()) })
-	if !found {
+	for _, arg := range args {
+		find(arg)
+	}
+	flags.Visit(func(f *pflag.Flag) { find(f.Value.String()) })
+	if found == "" {
 		return nil
 	}
-	return errSecretArgument
+	return secretArgument(found)
 }
 
-const errSecretArgument = usageError("an API key was passed as an argument, and arguments appear in process lists " +
-	"and shell histories; pass its ID instead, the 12 characters after its first _, and replace the key")
+// secretArgument is the error for an argument with a secret. text begins with a key's prefix and
+// ID.
+func secretArgument(text string) error {
+	_, rest, _ := strings.Cut(text, "_")
+	id, _, _ := strings.Cut(rest, "_")
+	return usageErrorf("an API key was passed as an argument, and arguments appear in process lists and shell "+
+		"histories. Pass its ID instead, which is %[1]s. Replace the secret, because others may have seen it:\n"+
+		"  caddy api-token rotate %[1]s --grace 0s", id)
+}
 
 // flagError replaces a field's API name with the corresponding flag's name. If the command has no
 // such flag, the field comes from an argument or a file.

@@ -79,7 +79,7 @@ func complete(cmd *cobra.Command, c *console) {
 }
 
 // keyArgument is how verbs write an argument that names an API key.
-const keyArgument = "<key>"
+const keyArgument = "<id|hint|name>"
 
 // fileArgument matches arguments that the shell completes as file names.
 var fileArgument = regexp.MustCompile(`<(file|path|backup)`)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ Creates an API key. Only the key goes to standard output, so that a script can
 store it in a variable. It can't be shown again.
 
 Without flags, the command asks for the settings if it runs in a terminal.
-If a scope, preset or account is unknown, the server lists the known ones.`,
+'caddy api-token scopes' lists the scopes and presets.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token create --name ci --expires-in 90d --preset deploy)
   $ caddy api-token create --name ops --kind admin --expires-in 12h
   $ caddy api-token create --name reports --expires-at 2030-12-31T23:59:59Z \
@@ -92,10 +93,49 @@ func (i *invocation) create() error {
 	return i.printSecret(created, "created", func() {
 		i.message("Created %s key %q (%s), %s. This is the only time it is shown.", kindName(created.Kind),
 			created.Name, created.ID, i.expiry(created.Token))
+		if created.Kind != "admin" {
+			i.message("%s", rights(created.Token))
+		}
+		i.noteSameName(api, created.Token)
 		if ask {
 			i.message("The same without questions: %s", i.sameCommand())
 		}
 	})
+}
+
+// rights returns a sentence that says what a key may do.
+func rights(t client.Token) string {
+	text := "Scopes: " + fewOf(t.Scopes)
+	if len(t.Resources) > 0 {
+		text += ". Only for: " + fewOf(t.Resources)
+	}
+	return text + "."
+}
+
+// fewOf joins the first elements of a list.
+func fewOf(all []string) string {
+	const most = 6
+	if len(all) <= most {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most-1], ", "), len(all)-most+1)
+}
+
+// noteTime limits how long a command looks for facts that it can do without.
+const noteTime = 2 * time.Second
+
+// noteSameName says if another active key has the new key's name.
+func (i *invocation) noteSameName(api *endpointClient, created client.Token) {
+	ctx, cancel := context.WithTimeout(i.ctx, noteTime)
+	defer cancel()
+	query := client.ListQuery{Limit: client.MaxPage, Q: created.Name, Status: "active"}
+	page, _ := api.List(ctx, query) // without a response, there is no note
+	for _, t := range page.Tokens {
+		if t.Name == created.Name && t.ID != created.ID {
+			i.message("Another active key has the same name (%s), so select these keys by their IDs.", t.ID)
+			return
+		}
+	}
 }
 
 // expiry returns a phrase that says when a token expires.

@@ -14,7 +14,7 @@ import (
 
 var deleteVerb = verb{
 	command: cobra.Command{
-		Use:        "delete <key>...",
+		Use:        "delete <id|hint|name>...",
 		SuggestFor: []string{"remove", "rm"},
 		Short:      "Deletes API keys and their usage history",
 		Long: `

@@ -11,7 +11,7 @@ import (
 
 var editVerb = verb{
 	command: cobra.Command{
-		Use:        "edit <key>",
+		Use:        "edit <id|hint|name>",
 		SuggestFor: []string{"update", "change", "set"},
 		Short:      "Changes an API key's settings",
 		Long: `

@@ -156,6 +156,7 @@ func TestTables(t *testing.T) {
 		"explain":       {"explain", "GET", "/api/both", "--token-id", s.ids[0], "--ip", "198.51.100.1"},
 		"scan":          {"scan", "-"},
 		"status":        {"status"},
+		"scopes":        {"scopes"},
 		"refusals":      {"refusals", s.ids[1]},
 	} {
 		var texts []string

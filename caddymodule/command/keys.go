@@ -47,8 +47,8 @@ func (i *invocation) checkNames(args ...string) error {
 		if arg == "" {
 			return usageErrorf("a key's ID, hint or name is empty")
 		}
-		if secretPart.MatchString(arg) {
-			return errSecretArgument
+		if secret := secretPart.FindString(arg); secret != "" {
+			return secretArgument(secret)
 		}
 		if imported.MatchString(arg) {
 			return usageErrorf("a UUID may be the secret of an imported key, and arguments appear in process lists "+
@@ -122,21 +122,28 @@ func (e notFoundError) Error() string { return string(e) }
 
 func (i *invocation) findName(api *endpointClient, name string) (key, error) {
 	var named []client.Token
+	other := "" // a name that differs only in letter case
 	for page, err := range api.Pages(i.ctx, client.ListQuery{Limit: client.MaxPage, Q: name}) {
 		if err != nil {
 			return key{}, api.explain(err)
 		}
 		for _, t := range page.Tokens {
-			if t.Name == name {
+			switch {
+			case t.Name == name:
 				named = append(named, t)
+			case strings.EqualFold(t.Name, name):
+				other = t.Name
 			}
 		}
 	}
-	switch len(named) {
-	case 0:
+	switch {
+	case len(named) == 0 && other != "":
+		return key{}, notFoundError(fmt.Sprintf("no API key is named %q, but one is named %q; names are case-sensitive",
+			name, other))
+	case len(named) == 0:
 		return key{}, notFoundError(fmt.Sprintf("no API key has the ID (12 letters and digits), the hint or the exact "+
-			"name %[1]q; `list --q %[1]q` finds keys by part of their name", name))
-	case 1:
+			"name %q; `%s` finds keys by part of their name", name, i.call("list --q "+quoted(name))))
+	case len(named) == 1:
 		return key{Token: named[0]}, nil
 	}
 	return key{}, i.severalError(name, named)

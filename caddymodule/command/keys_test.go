@@ -51,10 +51,11 @@ func TestCommandFindsKeys(t *testing.T) {
 	}
 	for arg, want := range map[string]string{
 		"my":                                   `no API key has`,
-		"MY CI, staging":                       `no API key has`,
+		"MY CI, staging":                       `but one is named "my ci, staging"; names are case-sensitive`,
+		"it's":                                 `caddy api-token list --q 'it'\''s' --address`,
 		"000000000000":                         "No token has this ID",
 		"d9428888-122b-41e1-b85c-61fa1f9d5c2e": "a UUID may be the secret",
-		"mmk_" + id + "_N3s":                   "was passed as an argument",
+		"mmk_" + id + "_N3s":                   "  caddy api-token rotate " + id + " --grace 0s\n",
 		"twin":                                 `2 API keys are named "twin"`,
 	} {
 		for _, args := range [][]string{{"show", arg}, {"delete", arg, "--yes"}, {"usage", arg, "--step", "day"}} {

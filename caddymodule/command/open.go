@@ -61,7 +61,7 @@ func (i *invocation) open() error {
 		return err
 	}
 	i.message("The link works once, until %s. The session has full access and ends after 12 hours.",
-		link.ExpiresAt.In(i.now().Location()).Format("15:04:05"))
+		link.ExpiresAt.In(i.now().Location()).Format("15:04:05 MST"))
 	return nil
 }
 

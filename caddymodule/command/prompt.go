@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
+
+	"github.com/mollygate/mollygate/admin/client"
 )
 
 // readLine reads a line from standard input.
@@ -43,17 +46,53 @@ func (i *invocation) askSettings() error {
 	if err := i.askFlag("expires-in", "Expires in (12h, 90d, 6mo, 2y or never)", nil, "90d"); err != nil {
 		return err
 	}
-	presets := catalog.Presets()
-	if len(presets) == 0 {
-		presets = catalog.Grants() // no presets: ask for a scope
-		err = i.askFlag("scope", "Scope", presets, "")
-	} else {
-		err = i.askFlag("preset", "Preset", presets, first(presets, "read"))
-	}
-	if err != nil || len(catalog.Accounts) < 2 {
+	if err = i.askScopes(catalog); err != nil || len(catalog.Accounts) < 2 {
 		return err
 	}
 	return i.askFlag("account", "Account", catalog.Accounts, first(catalog.Accounts, "default"))
+}
+
+// askScopes asks for a preset or for scopes.
+func (i *invocation) askScopes(catalog client.Catalog) error {
+	presets, byDefault, question := catalog.Presets(), "", "Scopes"
+	if len(presets) > 0 {
+		byDefault, question = first(presets, "read"), "Preset ("+strings.Join(presets, ", ")+") or scopes"
+	}
+	for _, preset := range presets {
+		i.message("  %-*s  %s", longest(presets), preset, fewOf(catalog.Included(preset)))
+	}
+	for {
+		answer, err := i.askText(question, byDefault)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(presets, answer) {
+			return i.flags.Set("preset", answer)
+		}
+		scopes := strings.FieldsFunc(answer, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		known := catalog.Grants()
+		unknown := slices.IndexFunc(scopes, func(scope string) bool { return !slices.Contains(known, scope) })
+		if unknown < 0 {
+			for _, scope := range scopes {
+				if err := i.flags.Set("scope", scope); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		i.message("There is no %q%s", scopes[unknown], didYouMean(scopes[unknown], append(presets, known...)))
+		if len(presets) == 0 || strings.Contains(answer, ":") {
+			i.message("The scopes are %s.", strings.Join(known, ", "))
+		}
+	}
+}
+
+// longest returns the length of the longest word.
+func longest(words []string) (n int) {
+	for _, word := range words {
+		n = max(n, len(word))
+	}
+	return n
 }
 
 // first returns the preferred value if it is known, or the first known value.
@@ -64,12 +103,9 @@ func first(known []string, preferred string) string {
 	return known[0]
 }
 
-// askFlag asks for a flag's value until the answer is valid. The end of the input means that
-// the user doesn't want to answer.
-func (i *invocation) askFlag(name, question string, known []string, byDefault string) error {
-	if len(known) > 0 {
-		question += " (" + strings.Join(known, ", ") + ")"
-	}
+// askText asks a question until there is an answer. The end of the input means that the user
+// doesn't want to answer.
+func (i *invocation) askText(question, byDefault string) (string, error) {
 	if byDefault != "" {
 		question += " [" + byDefault + "]"
 	}
@@ -79,16 +115,29 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 		answer := strings.TrimSpace(line)
 		if err != nil && answer == "" {
 			i.message("\nNothing was changed.")
-			return exitError(exitRefused)
+			return "", exitError(exitRefused)
 		}
 		if answer == "" {
 			answer = byDefault
 		}
-		switch {
-		case answer == "":
-			i.message("This can't be empty.")
-			continue
-		case known != nil && !slices.Contains(known, answer):
+		if answer != "" {
+			return answer, nil
+		}
+		i.message("This can't be empty.")
+	}
+}
+
+// askFlag asks for a flag's value until the answer is valid.
+func (i *invocation) askFlag(name, question string, known []string, byDefault string) error {
+	if len(known) > 0 {
+		question += " (" + strings.Join(known, ", ") + ")"
+	}
+	for {
+		answer, err := i.askText(question, byDefault)
+		if err != nil {
+			return err
+		}
+		if known != nil && !slices.Contains(known, answer) {
 			i.message("There is no %q%s", answer, didYouMean(answer, known))
 			continue
 		}
@@ -98,8 +147,7 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 		if name != "expires-in" {
 			return nil
 		}
-		err = i.lifetimeFlag(name)
-		if err == nil {
+		if err = i.lifetimeFlag(name); err == nil {
 			return nil
 		}
 		i.message("%s", strings.TrimPrefix(err.Error(), "--expires-in: "))

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -16,7 +17,8 @@ func TestCommandCreateAsks(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Name (what the key is for): This can't be empty.\n", "or never) [90d]: ", "could be minutes or months",
-		"Preset (read) [read]: ", `There is no "raed"; did you mean "read"?`, "Account (default, alice) [default]: ",
+		"  read  unikernel:list\n", "Preset (read) or scopes [read]: ", `There is no "raed"; did you mean "read"?`,
+		"Account (default, alice) [default]: ",
 		`Created API key "nightly backup"`,
 		"caddy api-token create --name 'nightly backup' --expires-in 90d --preset read --account alice --address ",
 	} {
@@ -42,6 +44,25 @@ func TestCommandCreateAsks(t *testing.T) {
 	}
 	if got := s.run("create"); got.code != exitUsage || strings.Contains(got.err, "Name (") {
 		t.Errorf("got unexpected outcome %+v", got)
+	}
+}
+
+// TestCommandCreateAsksForScopes checks that the answer about the preset may be scopes.
+func TestCommandCreateAsksForScopes(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	for n, answer := range []string{"volume:list unikernel:*", "volume:list,unikernel:*",
+		" volume:list ,  unikernel:* ", "volume:list unikernel:lits\nvolume:list unikernel:*"} {
+		name := fmt.Sprint("key ", n)
+		got := runAsked(name+"\n\n"+answer+"\n\n", "create", "--address", s.address())
+		if got.code != exitOK || !strings.Contains(got.err, "\nScopes: unikernel:*, volume:list.\n") ||
+			!strings.Contains(got.err, " --scope volume:list --scope 'unikernel:*' --account default") {
+			t.Errorf("%q: got unexpected outcome %+v", answer, got)
+		}
+		wrong := `There is no "unikernel:lits"; did you mean "unikernel:list"?` + "\nThe scopes are *, "
+		if strings.Contains(answer, "lits") != strings.Contains(got.err, wrong) {
+			t.Errorf("%q: got unexpected outcome %+v", answer, got)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 var refusalsVerb = verb{
 	command: cobra.Command{
-		Use:   "refusals <key>",
+		Use:   "refusals <id|hint|name>",
 		Short: "Shows an API key's refused requests and what to do about them",
 		Long: `
 Shows the last 100 requests that were refused although the key's secret was

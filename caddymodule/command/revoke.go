@@ -10,7 +10,7 @@ import (
 
 var revokeVerb = verb{
 	command: cobra.Command{
-		Use:   "revoke <key>...",
+		Use:   "revoke <id|hint|name>...",
 		Short: "Revokes API keys permanently",
 		Long: `
 Revokes API keys permanently. They stop working immediately and stay listed. Once

@@ -15,14 +15,14 @@ import (
 
 var rotateVerb = verb{
 	command: cobra.Command{
-		Use:        "rotate <key>",
+		Use:        "rotate <id|hint|name>",
 		SuggestFor: []string{"renew"},
 		Short:      "Creates a new secret for an API key and prints it once",
 		Long: `
 Creates a new secret for an API key; its ID stays the same. The old secret
 continues to work for the grace period, so that clients can switch without an
 outage. Responses to requests with the old secret carry a warning. To stop the old
-secret sooner, use 'caddy api-token edit <key> --old-secret-until none'.
+secret sooner, use 'caddy api-token edit <id> --old-secret-until none'.
 
 As with create, only the key goes to standard output.`,
 		Example: `  $ MOLLYGATE_KEY=$(caddy api-token rotate 4fQ9Zt2LkVb7)

@@ -16,7 +16,7 @@ import (
 
 var showVerb = verb{
 	command: cobra.Command{
-		Use:        "show <key>",
+		Use:        "show <id|hint|name>",
 		SuggestFor: []string{"get", "info"},
 		Short:      "Shows the details of an API key",
 		Long: `

@@ -42,10 +42,10 @@ func stateVerb(use, short, long, done string, change func(*client.Client, contex
 }
 
 var (
-	disableVerb = stateVerb("disable <key>...", "Disables API keys until they are enabled again", `
+	disableVerb = stateVerb("disable <id|hint|name>...", "Disables API keys until they are enabled again", `
 Disables API keys. They stop working immediately, until they are enabled again.`,
 		"Disabled", (*client.Client).Disable)
-	enableVerb = stateVerb("enable <key>...", "Enables disabled API keys", `
+	enableVerb = stateVerb("enable <id|hint|name>...", "Enables disabled API keys", `
 Makes disabled API keys work again. Revoked keys can't be enabled (exit status 5).`,
 		"Enabled", (*client.Client).Enable)
 )

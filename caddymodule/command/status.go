@@ -193,7 +193,7 @@ func (i *invocation) printStatus(s *status) error {
 		return err
 	}
 	if s.Checks["backup"].Status != "" && (s.LastBackup == nil || i.now().Sub(*s.LastBackup) > backupAge) {
-		i.message("Make a backup: caddy api-token backup tokens-$(date +%%F).db")
+		i.message("Make a backup: %s", i.call("backup tokens-$(date +%F).db"))
 	}
 	return nil
 }
@@ -229,7 +229,7 @@ func (s *status) version() string {
 func (s *status) about(key string, check client.HealthCheck) string {
 	switch {
 	case check.Detail != "":
-		return check.Detail
+		return ownName(check.Detail)
 	case key == "store":
 		return humanize.IBytes(uint64(s.StoreSize))
 	case key == "disk_free" && s.DiskFree != nil:

@@ -78,12 +78,12 @@ func (i *invocation) download(api *endpointClient, to io.Writer) (int64, error) 
 	}
 	defer func() { _ = backup.Close() }() // opened for reading only
 	if backup.Damaged > 0 {
-		i.message("The backup doesn't include %d damaged keys; list them with `caddy api-token list --status damaged`.",
-			backup.Damaged)
+		i.message("The backup doesn't include %d damaged keys; list them with `%s`.",
+			backup.Damaged, i.call("list --status damaged"))
 	}
 	if backup.Unsaved > 0 {
 		i.message("The backup doesn't include the recent usage of %d keys, because the store can't be written; "+
-			"repeat `caddy api-token backup` when it can.", backup.Unsaved)
+			"repeat the backup when it can.", backup.Unsaved)
 	}
 	n, err := io.Copy(to, backup)
 	if err == nil && backup.Length >= 0 && n != backup.Length {

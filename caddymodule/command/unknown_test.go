@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/mollygate/mollygate/tokenstore"
 )
 
 // TestUnknownCommand checks that a misspelled verb is found out with any flags around it.
@@ -24,6 +26,7 @@ func TestUnknownCommand(t *testing.T) {
 		"help craete":                              `unknown command "craete"; did you mean "create"?`,
 		"nothing --like list":                      `unknown command "nothing"` + "\n",
 		"remove ci":                                `unknown command "remove"; did you mean "delete"?`,
+		"presets":                                  `unknown command "presets"; did you mean "scopes"?`,
 		"rm ci --yes":                              `unknown command "rm"; did you mean "delete"?`,
 		"re ci":                                    `unknown command "re"; did you mean "`,
 		"--yes revoke ci":                          "before its flags: caddy api-token revoke ci --yes\n",
@@ -72,6 +75,41 @@ func TestOwnName(t *testing.T) { //nolint:paralleltest // sets a variable of Cad
 			strings.Contains(got.out, "caddy api-token") {
 			t.Errorf("the help of %q names another program:\n%s", name, got.out)
 		}
+	}
+	s := newCommandServer(t)
+	id, secret := s.create(t, "--name", "twin", "--allowed-ip", "10.0.0.0/8")
+	s.create(t, "--name", "twin")
+	match, err := s.match(t, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store.CountDenied(match, tokenstore.Refusal{Code: "ip_denied", Time: s.store.Now(), IP: "203.0.113.7"})
+	s.store.CountDenied(match, tokenstore.Refusal{Code: "store_unavailable", Time: s.store.Now()})
+	for line, want := range map[string]string{
+		"show twin":                      " show " + id + " --address " + s.address() + "   # active",
+		"rotate " + id:                   " edit " + id + " --old-secret-until none --address " + s.address(),
+		"refusals " + id:                 " edit " + id + " --allowed-ip 10.0.0.0/8 --allowed-ip 203.0.113.7 --address",
+		"status":                         " backup tokens-$(date +%F).db --address",
+		"show nothing":                   " list --q nothing --address",
+		"show":                           " list --address",
+		"show mmk_" + id + "_x":          " rotate " + id + " --grace 0s",
+		"list --q " + commandVector:      " rotate 4fQ9Zt2LkVb7 --grace 0s",
+		"create --name x --preset nope ": " create --help'",
+	} {
+		got := s.run(strings.Fields(line)...)
+		if !strings.Contains(got.err, program+" api-token"+want) ||
+			strings.Contains(got.out+got.err, "caddy api-token") {
+			t.Errorf("%s: got %+v, want %q", line, got, want)
+		}
+	}
+	caddy.CustomBinaryName = "my-caddy"
+	if got := s.run("show", "twin"); !strings.Contains(got.err, "  my-caddy api-token show "+id) {
+		t.Errorf("got unexpected outcome %+v", got)
+	}
+	caddy.CustomBinaryName = program
+	got := runAsked("a name\n\n\n\n", "create", "--address", s.address())
+	if !strings.Contains(got.err, ": "+program+" api-token create --name 'a name' --expires-in 90d ") {
+		t.Errorf("create: got unexpected outcome %+v", got)
 	}
 	for line, want := range map[string]string{
 		"craete":              "See '" + program + " api-token --help'.",

@@ -11,7 +11,7 @@ import (
 
 var usageVerb = verb{
 	command: cobra.Command{
-		Use:   "usage <key>...",
+		Use:   "usage <id|hint|name>...",
 		Short: "Shows the usage of API keys",
 		Long: `
 Shows how often API keys were used and refused, and the time, client address, user

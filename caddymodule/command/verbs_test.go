@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mollygate/mollygate/admin/client"
 	"github.com/mollygate/mollygate/caddymodule"
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -46,6 +47,15 @@ func TestCommandCreate(t *testing.T) {
 		t.Errorf("the store contains an unexpected token: %s", text)
 	}
 
+	if !strings.Contains(got.err, "\nScopes: unikernel:*, volume:list.\n") || strings.Contains(got.err, "same name") {
+		t.Errorf("got unexpected standard error: %s", got.err)
+	}
+	got = s.run("create", "--name", "ci", "--expires-in", "90d", "--preset", "read")
+	if got.code != exitOK ||
+		!strings.Contains(got.err, "Another active key has the same name ("+credential.ID.String()+")") {
+		t.Errorf("create: got unexpected outcome %+v", got)
+	}
+
 	got = s.run("create", "--name", "ops", "--kind", "admin", "--expires-in", "3600", "-o", "json")
 	var object struct{ ID, Kind, Token string }
 	if err := json.Unmarshal([]byte(got.out), &object); err != nil || object.Kind != "admin" ||
@@ -56,6 +66,22 @@ func TestCommandCreate(t *testing.T) {
 		time.Now().Add(48*time.Hour).Format(time.RFC3339))
 	if got.code != exitOK || !strings.Contains(got.err, "(in 2 d)") {
 		t.Errorf("create: got unexpected outcome %+v", got)
+	}
+}
+
+// TestRights checks the sentence about a new key's rights.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	scopes := strings.Split("abcdefgh", "")
+	for want, key := range map[string]client.Token{
+		"Scopes: a, b.": {Scopes: scopes[:2]},
+		"Scopes: a, b, c, d, e, f. Only for: unikernel/web-*.": {Scopes: scopes[:6],
+			Resources: []string{"unikernel/web-*"}},
+		"Scopes: a, b, c, d, e and 3 more.": {Scopes: scopes},
+	} {
+		if got := rights(key); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

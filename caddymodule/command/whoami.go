@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +104,8 @@ func (i *invocation) whoami() error {
 func (i *invocation) gateURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
+	case !strings.Contains(text, "://") && bareHost.MatchString(text):
+		return nil, usageErrorf("the gate's URL needs a scheme; did you mean %s%s?", schemeFor(text), text)
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return nil, usageErrorf("the gate's URL must have the form https://molly.example.com")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
@@ -112,6 +116,17 @@ func (i *invocation) gateURL(text string) (*url.URL, error) {
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/")+gate.OwnKeyPath, ""
 	return u, nil
+}
+
+// bareHost matches a host with an optional port and path. Group 1 is the host.
+var bareHost = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(?::\d+)?(?:/[A-Za-z0-9._/-]*)?$`)
+
+// schemeFor returns the beginning of a URL for a host that bareHost matches.
+func schemeFor(text string) string {
+	if host := bareHost.FindStringSubmatch(text)[1]; isLoopback(strings.Trim(host, "[]")) {
+		return "http://"
+	}
+	return "https://"
 }
 
 // isLoopback reports whether a host name refers to this machine.
@@ -189,8 +204,8 @@ func (i *invocation) gateResponse(target *url.URL, response *http.Response, body
 			return nil, foreign
 		}
 		return json.RawMessage(strings.TrimSpace(string(body))), nil
-	case json.Unmarshal(body, &refused) != nil || refused.Code == "":
-		return nil, foreign
+	case json.Unmarshal(body, &refused) != nil || !slices.Contains(gate.Codes(), gate.Code(refused.Code)):
+		return nil, foreign // the dashboard, for example, responds with another code
 	case refused.Code == string(gate.RouteNotAllowed):
 		return nil, &unreachableError{text: "the gate accepts the key, but it can't say anything about it: " +
 			"its version of Mollygate is too old"}

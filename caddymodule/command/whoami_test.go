@@ -67,6 +67,7 @@ func TestCommandWhoamiFails(t *testing.T) {
 			"Refused with 401 revoked_token: This API key has been revoked.", exitRefused},
 		"store": {503, `{"code":"store_unavailable","detail":"x"}`, "503 store_unavailable", exitUnreachable},
 		"old":   {403, `{"code":"route_not_allowed","detail":"x"}`, "too old", exitUnreachable},
+		"admin": {404, `{"code":"not_found","detail":"There is nothing here."}`, "not as a gate", exitUnreachable},
 		"page":  {200, `<html>`, "not as a gate", exitUnreachable},
 		"JSON":  {200, `{"id":null}`, "not as a gate", exitUnreachable},
 		"404":   {404, `not found`, "not as a gate", exitUnreachable},
@@ -97,6 +98,18 @@ func TestCommandWhoamiFails(t *testing.T) {
 			args...)...)
 		if got.code != exitUsage || strings.Contains(got.err, commandVector[20:]) {
 			t.Errorf("%q: got unexpected outcome %+v", args, got)
+		}
+	}
+	for address, want := range map[string]string{
+		"localhost:8080":         "did you mean http://localhost:8080?",
+		"127.0.0.1:8080/base":    "did you mean http://127.0.0.1:8080/base?",
+		"[::1]:8080":             "did you mean http://[::1]:8080?",
+		"molly.example.com":      "did you mean https://molly.example.com?",
+		"molly.example.com?a=b":  "must have the form",
+		"molly.example.com@evil": "must have the form",
+	} {
+		if got := runCommand(nil, "whoami", address); got.code != exitUsage || !strings.Contains(got.err, want) {
+			t.Errorf("%s: got %+v, want %q", address, got, want)
 		}
 	}
 	if got := runCommand(nil, "whoami", "https://molly.example.com"); got.code != exitUsage ||
