@@ -207,28 +207,21 @@ func (i *invocation) createRequest() (client.CreateRequest, error) {
 	return request, errors.Join(wrong[:]...)
 }
 
-// leastSeconds is the smallest number of seconds that is accepted without a unit. Smaller numbers
-// are probably meant as days.
-const leastSeconds = "300"
-
 // lifetimeUsage is the usage of flags with a lifetime.
-const lifetimeUsage = "12h, 90d, 6mo, 2y, a number of seconds from " + leastSeconds + ", or never"
+const lifetimeUsage = "12h, 90d, 6mo, 2y, a number of seconds, or never"
 
-// unitFlag returns an error if a flag's value is a small number without a unit. 0 needs none.
-func (i *invocation) unitFlag(name string) error {
+// noteUnit says that a number without a unit is in seconds if days were probably meant.
+func (i *invocation) noteUnit(name string) {
+	const most = 1000 // seconds
 	text := strings.TrimLeft(i.flags.String(name), "0")
-	n, err := strconv.ParseUint(text, 10, 64)
-	if least, _ := strconv.ParseUint(leastSeconds, 10, 64); err == nil && n < least {
-		return usageErrorf("--%s: %s has no unit: write %[2]sd for days or %[2]ss for seconds", name, text)
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n < most {
+		i.message("Note: --%s %s means %[2]s seconds; write %[2]sd for days.", name, text)
 	}
-	return nil
 }
 
 // lifetimeFlag returns an error if a flag with a lifetime can't be parsed.
 func (i *invocation) lifetimeFlag(name string) error {
-	if err := i.unitFlag(name); err != nil {
-		return err
-	}
+	i.noteUnit(name)
 	text := i.flags.String(name)
 	if text == "" || text == "never" || strings.Trim(text, "0123456789") == "" {
 		return nil

@@ -31,8 +31,7 @@ As with create, only the key goes to standard output.`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("grace", "24h",
-			"How long the old secret keeps working: 30m (minutes), 12h, 7d or a number of seconds from "+leastSeconds+
-				"; 0s: stop it now")
+			"How long the old secret keeps working: 30m (minutes), 12h, 7d or a number of seconds; 0s: stop it now")
 		flags.String("expires-in", "",
 			"Lifetime of the new secret: "+lifetimeUsage+" (default: unchanged)")
 		flags.String("expires-at", "",
@@ -51,7 +50,8 @@ func (i *invocation) rotate() error {
 		ExpiresIn: client.Lifetime(i.flags.String("expires-in"))}
 	var err error
 	request.ExpiresAt, err = i.timeFlag("expires-at")
-	if err := errors.Join(i.unitFlag("grace"), i.lifetimeFlag("expires-in"), err); err != nil {
+	i.noteUnit("grace")
+	if err := errors.Join(i.lifetimeFlag("expires-in"), err); err != nil {
 		return err
 	}
 	api, err := i.client()
@@ -80,6 +80,9 @@ func (i *invocation) rotate() error {
 	return i.printSecret(rotated, "rotated", func() {
 		i.message("Rotated %q (%s), %s. %s This is the only time the new one is shown.",
 			rotated.Name, rotated.ID, i.expiry(rotated.Token), i.oldSecret(rotated.Token))
+		if i.oldSecretWorks(keys[0].Token) {
+			i.message("The secret before the old one has stopped working.")
+		}
 		if i.oldSecretWorks(rotated.Token) {
 			i.message("To stop the old secret sooner: %s", i.call("edit "+rotated.ID+" --old-secret-until none"))
 		}

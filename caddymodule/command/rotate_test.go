@@ -76,3 +76,40 @@ func TestCommandRotate(t *testing.T) {
 		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 }
+
+// TestCommandNotesUnit checks that a small number without a unit is accepted, and that the command
+// says what it means.
+func TestCommandNotesUnit(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, _ := s.create(t, "--name", "ci")
+	for _, args := range [][]string{
+		{"create", "--name", "short", "--preset", "read", "--expires-in", "30"}, {"edit", id, "--expires-in", "030"},
+		{"rotate", id, "--grace", "30"},
+	} {
+		got := s.run(args...)
+		if want := args[len(args)-2] + " 30 means 30 seconds; write 30d for days."; got.code != exitOK ||
+			!strings.Contains(got.err, want) {
+			t.Errorf("%q: got unexpected outcome %+v", args, got)
+		}
+	}
+	for _, lifetime := range []string{"3600", "30s", "1h"} {
+		got := s.run("create", "--name", "longer", "--preset", "read", "--expires-in", lifetime)
+		if got.code != exitOK || strings.Contains(got.err, "means") {
+			t.Errorf("%s: got unexpected outcome %+v", lifetime, got)
+		}
+	}
+}
+
+// TestCommandRotateTwice checks that a second rotation says what becomes of the first old secret.
+func TestCommandRotateTwice(t *testing.T) {
+	t.Parallel()
+	s := newCommandServer(t)
+	id, _ := s.create(t, "--name", "ci")
+	const says = "The secret before the old one has stopped working.\n"
+	for _, second := range []bool{false, true} {
+		if got := s.run("rotate", id, "--grace", "1h"); got.code != exitOK || strings.Contains(got.err, says) != second {
+			t.Errorf("second rotation %t: got unexpected outcome %+v", second, got)
+		}
+	}
+}
