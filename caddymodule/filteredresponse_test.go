@@ -105,7 +105,7 @@ func serveFiltered(t *testing.T, handler caddyhttp.Handler) (outcome string) {
 	filtered := newFilteredResponse(recorder, lines, func(name string) bool { return strings.Contains(name, "a") })
 	defer func() {
 		if cause := recover(); cause != nil {
-			if cause != http.ErrAbortHandler { //nolint:errorlint // the exact value
+			if cause != http.ErrAbortHandler {
 				panic(cause)
 			}
 			outcome = "aborted " + recorder.Body.String()

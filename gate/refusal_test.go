@@ -32,7 +32,7 @@ func TestRefusalTable(t *testing.T) {
 	decide(guarded, tokens, request(tokens.unknown, nil))
 	rated, used := limited(t, &tokens, "rated0000000"), limited(t, &tokens, "used00000000")
 	tokens.rates[token.ID([]byte("rated0000000"))], tokens.quotas[token.ID([]byte("used00000000"))] = 2, 3
-	bound := tokens.add(t, "mmk", "bound0000000", func(tok *token.Token) { tok.Resources = token.Resources{"report/a"} })
+	bound := tokens.add(t, "mmk", "bound0000000", bindTo("report/a"))
 	noAccount := newTestGate(t, func(c *Config) { c.HasAccount = func(string) bool { return false } })
 	route := &Route{}
 	tests := map[Code]struct {

@@ -20,7 +20,8 @@ func boundRoutes() []Route {
 		return resources(words...), nil
 	}
 	return []Route{
-		{Method: "GET", Path: "/list", Scope: scope, Listing: &Listing{Type: "unikernel", Unnamed: []string{"instance"}}},
+		{Method: "GET", Path: "/list", Scope: scope,
+			Listing: &Listing{Type: "unikernel", Unnamed: []string{"instance"}}},
 		{Method: "GET", Path: "/all", Scope: scope},
 		{Method: "POST", Path: "/act", Scope: scope, Targets: targets},
 		{Method: "POST", Path: "/upload", Scope: scope, Upload: true, AdaptUpload: func(u *Upload) error {

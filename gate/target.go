@@ -71,7 +71,8 @@ func (s TargetSource) Check(route *Route) error {
 				s.Type, ConfigWord(s.Name), ConfigWord(route.Path))
 		}
 	default:
-		return fmt.Errorf("target %s %s: write query, json or path and then where the name is", s.Type, ConfigWord(s.In))
+		return fmt.Errorf("target %s %s: write query, json or path and then where the name is", s.Type,
+			ConfigWord(s.In))
 	}
 	return nil
 }

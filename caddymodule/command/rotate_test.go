@@ -108,7 +108,8 @@ func TestCommandRotateTwice(t *testing.T) {
 	id, _ := s.create(t, "--name", "ci")
 	const says = "The secret before the old one has stopped working.\n"
 	for _, second := range []bool{false, true} {
-		if got := s.run("rotate", id, "--grace", "1h"); got.code != exitOK || strings.Contains(got.err, says) != second {
+		got := s.run("rotate", id, "--grace", "1h")
+		if got.code != exitOK || strings.Contains(got.err, says) != second {
 			t.Errorf("second rotation %t: got unexpected outcome %+v", second, got)
 		}
 	}
