@@ -180,7 +180,7 @@ func TestExplainResources(t *testing.T) {
 	}{
 		{tokens.good, "POST", "/act", "", nil, "", "isn't bound"},
 		{bound, "POST", "/act", "", nil, "", "give its body or its target"},
-		{bound, "POST", "/act", "unikernel/web", nil, "", "acts on unikernel/web, and the key may act on unikernel/web"},
+		{bound, "POST", "/act", "unikernel/web", nil, "", "acts on unikernel/web, and the key"},
 		{bound, "POST", "/act", "unikernel/api", nil, ResourceNotAllowed, "may not act on unikernel/api"},
 		{bound, "POST", "/act?unikernel/api", "", nil, ResourceNotAllowed, "may not act on unikernel/api"},
 		{bound, "POST", "/act", " ", nil, AmbiguousTarget, "The body is missing"},
