@@ -9,7 +9,8 @@ const { form, scopes: words } = text;
 /** @typedef {import("../types").Token} Token */
 /** @typedef {import("../types").Scope} Scope */
 /** @typedef {Token["kind"]} Kind */
-/** @typedef {{scopes: Scope[], accounts: {name: string, max_scopes: string[] | null}[], max: string}} Catalog */
+/** @typedef {import("../types").ResourceType} ResourceType */
+/** @typedef {{scopes: Scope[], accounts: import("../types").Settings["accounts"], types: ResourceType[], max: string}} Catalog */
 /** @typedef {ReturnType<typeof draftOf>} Draft */
 
 /** Reports whether a grant includes a scope. A grant is the scope's name, "resource:*", or "*",
@@ -138,6 +139,7 @@ export function draftOf(token = {}) {
     name: token.name ?? "", owner, tags, note, metadata,
     account: token.account ?? "default",
     scopes: token.scopes ?? [],
+    resources: token.resources ?? [],
     expires_in: token.id ? "" : "3mo",
     expires_at: "",
     end: token.expires_at ?? "",
@@ -153,6 +155,33 @@ export function draftOf(token = {}) {
 /** Returns the different words of a text.
  * @param {string} text */
 const split = (text) => [...new Set(text.split(/[\s,]+/).filter(Boolean))];
+
+/** Returns the different items in order.
+ * @param {string[]} items */
+export const sorted = (items) => [...new Set(items)].sort();
+
+/** Returns a resource with the name of its type instead of an alias, such as "block/db" for
+ * "volume/db", or "" if there is no such type.
+ * @param {string} resource
+ * @param {ResourceType[]} types */
+function canonical(resource, types) {
+  const [, alias, rest] = /^([^/]+)\/(.+)$/.exec(resource) ?? [];
+  const type = types.find(({ name, aliases }) => [name, ...aliases].includes(alias?.toLowerCase()));
+  return type ? `${type.name}/${rest}` : "";
+}
+
+/** Returns the resources that a text names. Names without a type are of the given type.
+ * @param {string} text
+ * @param {string} type
+ * @param {ResourceType[]} types */
+export const resourcesIn = (text, type, types) =>
+  split(text).map((word) => canonical(word, types) || (word.includes("/") ? word : `${type}/${word}`));
+
+/** Returns the resources to which an account limits its keys.
+ * @param {Catalog} catalog
+ * @param {string} account */
+export const boundsOf = ({ accounts }, account) =>
+  sorted(accounts.find(({ name }) => name === account)?.max_resources ?? []);
 
 /** Returns the number that is typed, which may have separators.
  * @param {string} typed */
@@ -174,7 +203,7 @@ function lifetime(draft, now) {
  * @param {number} [now]
  * @returns {Record<string, any>} */
 export function bodyOf(draft, kind, now = Date.now()) {
-  const { account, scopes, expires_in, expires_at, not_before, window, period } = draft;
+  const { account, scopes, resources, expires_in, expires_at, not_before, window, period } = draft;
   const [owner, tags, note] = [draft.owner.trim(), draft.tags.trim(), draft.note.trim()];
   const [ips, rate, quota] = [split(draft.allowed_ips), number(draft.rate_limit), number(draft.quota)];
   return {
@@ -185,6 +214,7 @@ export function bodyOf(draft, kind, now = Date.now()) {
     ...(expires_in === "date" ? { expires_at: iso(expires_at) } : lifetime(draft, now)),
     ...(kind === "api" && {
       account, scopes,
+      resources: resources.length ? resources : null,
       rate_limit: rate ? { requests: rate, window } : null,
       quota: quota ? { requests: quota, period } : null,
     }),
@@ -269,6 +299,11 @@ export function check(draft, kind, catalog, now) {
     scopes:
       kind === "api" &&
       (!draft.scopes.length ? t.scopes : beyond.length && t.beyond(draft.account, list(beyond))),
+    resources:
+      kind === "api" &&
+      !draft.resources.length &&
+      boundsOf(catalog, draft.account).length > 0 &&
+      t.unbound(draft.account),
     expires_in: !dated && draft.expires_in && end > latest && t.late(dateTime(latest)),
     expires_at: dated && (!end ? t.date : end <= now ? t.past : end > latest && t.late(dateTime(latest))),
     not_before: fromInput(draft.not_before) >= end && t.starts,
@@ -289,6 +324,24 @@ export const resourceOf = (scope) => scope.split(":")[0];
 export function wordsOf(scope) {
   const [resource, action = "*"] = scope.split(":");
   return [words.verbs[action] ?? action, words.nouns[resource] ?? resource];
+}
+
+/** Returns resources in words, by type, such as "web-* (unikernels) and db (volumes)".
+ * @param {string[]} resources */
+export function resourceWords(resources) {
+  const order = Object.keys(words.nouns);
+  const types = sorted(resources.map((resource) => resource.split("/")[0])).sort(
+    (a, b) => order.indexOf(a) - order.indexOf(b),
+  );
+  return list(
+    types.map((type) => {
+      const names = resources
+        .filter((one) => one.startsWith(`${type}/`))
+        .map((one) => one.slice(type.length + 1));
+      const shown = names.length > 3 ? [...names.slice(0, 2), form.others(names.length - 2)] : names;
+      return `${list(shown)} (${words.nouns[type] ?? type})`;
+    }),
+  );
 }
 
 /** Returns what a key can do in a sentence, or "" if it is nothing.
@@ -316,6 +369,7 @@ export function summary(draft, kind, { scopes }, now) {
   if (kind === "api" && !can) return "";
   return [
     kind === "api" ? form.can(can, draft.account) : form.manage,
+    draft.resources.length && form.only(resourceWords(draft.resources)),
     start > now && form.since(date(start)),
     end && form.until(end === Infinity ? "" : date(end)),
     networks.length && !anywhere && form.from(counted(networks.length, form.network)),
@@ -341,18 +395,21 @@ export function fromLink(query, catalog, now) {
     account: (value) => catalog.accounts.some(({ name }) => name === value),
     expires_in: (value) => fits(value, catalog, now),
     scopes: (value) => catalog.scopes.some(({ name }) => name === value),
+    resources: (value) => canonical(value, catalog.types) !== "",
   }; // prettier-ignore
   for (const [parameter, value] of Object.entries(query)) {
     const key = parameter.replace(/^scope$|^preset$/, "scopes");
     const values =
       parameter === "preset"
         ? (presets.get(value) ?? [value])
-        : key === "scopes"
+        : key === "scopes" || key === "resources"
           ? split(value)
           : [parameter === "expires_in" ? value.replace(/^\d+$/, "$&s") : value];
     for (const one of values) {
       if (!Object.hasOwn(known, key) || !known[key](one)) unknown.push([parameter, one]);
-      else if (key === "scopes") draft.scopes = [...new Set([...draft.scopes, one])].sort();
+      else if (key === "scopes") draft.scopes = sorted([...draft.scopes, one]);
+      else if (key === "resources")
+        draft.resources = sorted([...draft.resources, canonical(one, catalog.types)]);
       else Object.assign(draft, { [key]: one });
     }
   }
@@ -362,8 +419,9 @@ export function fromLink(query, catalog, now) {
 /** Returns the parameters of a link that fills in the form like this.
  * @param {Draft} draft
  * @param {Catalog} catalog */
-export const toLink = ({ name, owner, tags, account, scopes, expires_in, allowed_ips }, catalog) => ({
+export const toLink = ({ name, owner, tags, account, scopes, resources, expires_in, allowed_ips }, catalog) => ({
   name, owner, tags, account, allowed_ips,
   scopes: namesOf(scopes, catalog.scopes).join(","),
+  resources: resources.join(","),
   expires_in: expires_in !== "date" && expires_in,
 }); // prettier-ignore

@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "./vendor/preact.js";
 import { get, patch, post } from "./api.js";
 import {
   bodyOf,
+  boundsOf,
   changesOf,
   check,
   covers,
@@ -20,6 +21,7 @@ import {
   within,
 } from "./draft.js";
 import { date, duration, list, zoneName } from "./format.js";
+import { ResourcePicker } from "./resources.js";
 import { href } from "./route.js";
 import { loadScopes, ScopePicker } from "./scopes.js";
 import { showSecret } from "./secret.js";
@@ -43,10 +45,13 @@ export async function openForm({ edit, like, prefill, kind = (edit ?? like)?.kin
         ? draftOf({ ...like, id: "", name: text.form.copyOf(like.name), not_before: null })
         : draft;
     if (!edit && !fits(start.expires_in, catalog, Date.now())) start.expires_in = catalog.max;
+    const bounds = edit || start.resources.length ? [] : boundsOf(catalog, start.account);
+    if (kind === "api") start.resources = [...start.resources, ...bounds];
     const props = {
       kind,
       edit,
       start,
+      bounds,
       catalog,
       templates: kind === "api" && !(edit || like || prefill),
       unknown: prefill && unknown,
@@ -68,9 +73,9 @@ const words = (key, value) =>
 // The dialog asks before it drops what was entered.
 const cancel = (/** @type {any} */ { target }) => target.closest("dialog").dispatchEvent(new Event("cancel"));
 
-/** @param {{kind: Token["kind"], edit?: Token, start: Draft, catalog: Catalog, templates: boolean,
+/** @param {{kind: Token["kind"], edit?: Token, start: Draft, bounds: string[], catalog: Catalog, templates: boolean,
  *   unknown?: [string, string][], close: () => void}} props */
-function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
+function KeyForm({ kind, edit, start, bounds, catalog, templates, unknown, close }) {
   const t = text.form;
   const [draft, setDraft] = useState(start);
   const [base, setBase] = useState({
@@ -83,9 +88,16 @@ function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
   // The tab of the snippets that fits the chosen template.
   const [tab, setTab] = useState("");
   const [dropped, setDropped] = useState(/** @type {string[]} */ ([]));
+  // The resources that the form filled in for the account.
+  const [filled, setFilled] = useState(bounds);
+  // The type of the resource that the chosen template asks for.
+  const [asked, setAsked] = useState(/** @type {{type: string} | null} */ (null));
   const [once] = useState(() => crypto.randomUUID?.() ?? `${Math.random()}`);
   const now = Date.now();
   const wrong = check(draft, kind, catalog, now);
+  // The template, or a part of the link that couldn't be used, asks for a limit.
+  if (!draft.resources.length && (asked || unknown?.some(([what]) => what === "resources")))
+    wrong.resources ??= t.wrong.unnamed;
   const errors = tries ? { ...refused, ...wrong } : {};
   /** @param {Partial<Draft>} change */
   const set = (change) => {
@@ -99,12 +111,17 @@ function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
     setDropped(
       namesOf(draft.scopes, catalog.scopes).filter((name) => !scopes.some((grant) => covers(grant, name))),
     );
-    set({ account, scopes });
+    const own = boundsOf(catalog, account);
+    const resources = draft.resources.join() === filled.join() ? own : draft.resources;
+    setFilled(own);
+    set({ account, scopes, resources });
   };
   useEffect(() => {
     const field = document.querySelector("dialog.sheet .field:has(> .error)");
     document.querySelector(".more:has(.error)")?.setAttribute("open", "");
-    /** @type {HTMLElement | null | undefined} */ (field?.querySelector("input, select, textarea"))?.focus();
+    /** @type {HTMLElement | null | undefined} */ (
+      field?.querySelector("input, textarea") ?? field?.querySelector("select")
+    )?.focus();
   }, [tries]);
   const [busy, failure, submit] = useAction(async () => {
     setTries(tries + 1);
@@ -179,6 +196,7 @@ function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
     ${select(unit, Object.entries({ [draft[unit]]: duration(draft[unit]), ...units }), { "aria-label": t.labels[unit] })({})}</span>`,
     );
   const time = { type: "datetime-local" };
+  const own = boundsOf(catalog, draft.account);
   const lifetimes = [...new Set(["1mo", "3mo", "6mo", "1y", "2y", start.expires_in])].filter(
     (value) => endOf(value, now) && fits(value, catalog, now),
   );
@@ -204,12 +222,15 @@ function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
       html`<fieldset class="templates"><legend>${t.start}</legend>
       ${t.templates.map(([name, about, query, tabs]) => {
         const { scopes, expires_in } = fromLink(query, catalog, now).draft;
+        const type = query.resources?.replace("/", "");
         const named = draft.name && !t.templates.some(([other]) => other === draft.name);
         return (
           scopes.length > 0 &&
+          (!type || catalog.types.some(({ name }) => name === type)) &&
           html`<button type="button" class="filter" aria-pressed=${String(draft.name === name)}
           onClick=${() => {
             setTab(tabs ?? "");
+            setAsked(type ? { type } : null);
             set({
               scopes: within(scopes, catalog, draft.account),
               expires_in,
@@ -235,7 +256,18 @@ function KeyForm({ kind, edit, start, catalog, templates, unknown, close }) {
         ),
         dropped.length > 0 ? t.dropped(draft.account, list(dropped)) : undefined,
       )}
-      <${ScopePicker} catalog=${catalog} account=${draft.account} grants=${draft.scopes} error=${errors.scopes} onChange=${(/** @type {string[]} */ scopes) => set({ scopes })} />`
+      <${ScopePicker} catalog=${catalog} account=${draft.account} grants=${draft.scopes} error=${errors.scopes} onChange=${(/** @type {string[]} */ scopes) => set({ scopes })} />
+      ${
+        catalog.types.length > 0 &&
+        field(
+          "resources",
+          (
+            attributes,
+          ) => html`<${ResourcePicker} types=${catalog.types} resources=${draft.resources} asked=${asked}
+          attributes=${attributes} onChange=${(/** @type {string[]} */ resources) => set({ resources })} />`,
+          own.length > 0 ? t.within(draft.account, list(own)) : undefined,
+        )
+      }`
     }
     <div class="pair">${field(
       "expires_in",

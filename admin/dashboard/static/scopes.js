@@ -23,13 +23,14 @@ subscribe(({ ids }) => {
  * @param {import("../types").Scope} b */
 const harmlessFirst = (a, b) => b.presets.length - a.presets.length || a.name.length - b.name.length;
 
-/** Returns the scopes and accounts. They are loaded once.
+/** Returns the scopes, accounts and types of resources. They are loaded once.
  * @returns {Promise<Catalog>} */
 export function loadScopes() {
   cached ??= Promise.all([get("scopes"), get("settings")]).then(
-    ([{ data }, { accounts, max_lifetime }]) => ({
+    ([{ data }, { accounts, resource_types, max_lifetime }]) => ({
       scopes: data.sort(harmlessFirst),
       accounts,
+      types: resource_types,
       max: max_lifetime,
     }),
     (error) => {

@@ -451,7 +451,7 @@ const form = {
   /** @param {string} what
    * @param {string} value */
   unknown: (what, value) =>
-    `The link asked for ${what} ${value}, which ${/^(acc|pre|sco)/.test(what) && !value.includes("*") ? "isn't here" : "a link can't set"}.`,
+    `The link asked for ${what} ${value}, which ${what === "resources" || (/^(acc|pre|sco)/.test(what) && !value.includes("*")) ? "isn't here" : "a link can't set"}.`,
   /** @param {string} name */
   updated: (name) => `Updated "${name}".`,
   /** @param {string} name */
@@ -465,19 +465,30 @@ const form = {
   templates: [
     ["GitHub Actions", "Deploy from a workflow", { preset: "deploy", expires_in: "3mo" }, "github"],
     ["GitLab CI", "Deploy from a pipeline", { preset: "deploy", expires_in: "3mo" }, "gitlab"],
+    [
+      "One unikernel",
+      "Restart, update and watch it",
+      {
+        scope: "unikernel:list,unikernel:console,unikernel:restart,unikernel:update",
+        resources: "unikernel/",
+        expires_in: "3mo",
+      },
+    ],
     ["Status page", "See what is running", { scope: "unikernel:list,monitoring:read", expires_in: "1y" }],
     ["Nightly backup", "Download volumes", { preset: "backup", expires_in: "1y" }],
     ["Read only", "List and watch unikernels", { preset: "read", expires_in: "3mo" }],
   ],
   /** @type {Record<string, string>} */
   labels: {
-    name: "Name", owner: "Owner", tags: "Tags", note: "Note", account: "Account", scopes: "Scopes", expires_in: "Expires", end: "Expires",
+    name: "Name", owner: "Owner", tags: "Tags", note: "Note", account: "Account", scopes: "Scopes", resources: "Resources", expires_in: "Expires", end: "Expires",
     expires_at: "Date and time", not_before: "Not valid before", allowed_ips: "Allowed IP addresses", rate_limit: "Rate limit",
     window: "Rate limit per", quota: "Quota", period: "Quota per", metadata: "Metadata",
   }, // prettier-ignore
   /** @type {Record<string, string>} */
   hints: {
     tags: "Separated by commas.",
+    resources:
+      "Leave empty to allow everything that the scopes allow. End a name with * to allow all names that start like it: web-*",
     allowed_ips: "One IP address or range per line. Leave empty to allow any.",
     rate_limit: "Bursts up to this many; refills evenly.",
     quota: "Resets at 00:00 UTC.",
@@ -498,6 +509,10 @@ const form = {
   /** @param {string} what
    * @param {string} account */
   can: (what, account) => `Can ${what} as ${account}`,
+  /** @param {string} resources */
+  only: (resources) => `only ${resources}`,
+  /** @param {number} n */
+  others: (n) => `${n} more`,
   /** @param {string} day */
   since: (day) => `starting ${day}`,
   /** @param {string} day */
@@ -518,6 +533,9 @@ const form = {
      * @param {string} scopes */
     beyond: (account, scopes) =>
       `Account ${account} doesn't allow ${scopes}. Remove it or choose another account.`,
+    /** @param {string} account */
+    unbound: (account) => `Keys of account ${account} must be limited to some resources.`,
+    unnamed: "Enter a name, or * for all.",
     date: "Enter a date and time.",
     past: "That time has passed.",
     /** @param {string} latest */
@@ -534,6 +552,20 @@ const form = {
   /** @param {string} account
    * @param {string} scopes */
   dropped: (account, scopes) => `Removed ${scopes}, which ${account} doesn't allow.`,
+  /** @param {string} account
+   * @param {string} resources */
+  within: (account, resources) => `Keys of account ${account} can act only on ${resources}.`,
+  /** The types that have another name in Mollymawk.
+   * @type {Record<string, string>} */
+  types: { block: "volume (block)" },
+  type: "Type of resource",
+  resource: "name",
+  /** @param {string} resource */
+  remove: (resource) => `Remove ${resource}`,
+  /** @param {string} resources */
+  added: (resources) => `Added ${resources}`,
+  /** @param {string} resource */
+  removed: (resource) => `Removed ${resource}`,
   deleted: "This key was deleted while you were editing it.",
   clash: "Someone else changed this key while you were editing. What you entered is kept.",
   theirs: "Show their change",
@@ -549,6 +581,7 @@ const scopes = {
   nouns: {
     unikernel: "unikernels",
     block: "volumes",
+    instance: "instances",
     monitoring: "monitoring",
     "*": "everything but monitoring",
   },

@@ -20,15 +20,21 @@ const catalog = {
     scope("monitoring:read"),
   ],
   accounts: [
-    { name: "default", max_scopes: null },
-    { name: "bob", max_scopes: ["unikernel:list"] },
+    { name: "default", max_scopes: null, max_resources: null },
+    { name: "bob", max_scopes: ["unikernel:list"], max_resources: null },
+    { name: "eve", max_scopes: null, max_resources: ["unikernel/web-*", "block/*"] },
+  ],
+  types: [
+    { name: "instance", aliases: [], container: true },
+    { name: "unikernel", aliases: [], container: false },
+    { name: "block", aliases: ["volume"], container: false },
   ],
   max: "2y",
 };
 
 /** @type {any} */
 const token = {
-  id: "uaaQY5vkdXbc", kind: "api", name: "CI", account: "default", scopes: ["unikernel:*"], expires_at: "2027-03-09T10:00:30Z",
+  id: "uaaQY5vkdXbc", kind: "api", name: "CI", account: "default", scopes: ["unikernel:*"], resources: ["unikernel/web"], expires_at: "2027-03-09T10:00:30Z",
   not_before: "2026-12-04T08:36:43Z", allowed_ips: ["10.0.0.0/8"], rate_limit: { requests: 60, window: "1m" }, quota: null,
   metadata: { owner: "web", ticket: "#1" },
 }; // prettier-ignore
@@ -88,11 +94,12 @@ test("only changes are sent", () => {
     allowed_ips: "",
     rate_limit: "",
     quota: "10,000",
+    resources: [],
     expires_in: "1y",
   };
   assert.deepEqual(draft.changesOf(old, changed, "api"), {
     metadata: { owner: null, tags: "a, b" }, allowed_ips: null, rate_limit: null, quota: { requests: 10000, period: "month" },
-    expires_in: "1y",
+    resources: null, expires_in: "1y",
   }); // prettier-ignore
   const dated = { ...old, expires_in: "date", expires_at: "2027-01-02T03:04" };
   assert.deepEqual(draft.changesOf(old, dated, "api"), { expires_at: "2027-01-02T03:04:00Z" });
@@ -102,7 +109,7 @@ test("a body has what the kind of key has", () => {
   const body = draft.bodyOf({ ...draft.draftOf(), name: " CI ", scopes: ["*"] }, "api");
   assert.deepEqual(body, {
     name: "CI", metadata: {}, allowed_ips: null, not_before: null, expires_in: "3mo", account: "default", scopes: ["*"],
-    rate_limit: null, quota: null,
+    resources: null, rate_limit: null, quota: null,
   }); // prettier-ignore
   assert.equal("scopes" in draft.bodyOf(draft.draftOf(), "admin"), false);
 });
@@ -133,6 +140,7 @@ test("all faults are found at once", () => {
     [{ account: "bob", scopes: ["unikernel:list", "unikernel:create"] }, "scopes", /unikernel:create/],
     [{ rate_limit: "9000000000" }, "rate_limit", /1,000,000,000/],
     [{ account: "bob", scopes: ["unikernel:*"] }, "scopes", /unikernel:\*/],
+    [{ account: "eve" }, "resources", /Keys of account eve must be limited/],
   ];
   for (const [change, field, words] of cases)
     assert.match(draft.check({ ...good, ...change }, "api", catalog, now)[field], words);
@@ -161,8 +169,37 @@ test("the summary says what the key can do", () => {
     "Can manage everything but monitoring and read monitoring as alice, without an end"); // prettier-ignore
   assert.equal(summary({ scopes: ["unikernel:*", "block:download"], allowed_ips: "", not_before: "2026-12-04T08:00" }),
     "Can manage unikernels and download volumes as alice, starting 4 Dec 2026, until 4 Mar 2027"); // prettier-ignore
+  assert.equal(summary({ resources: ["block/db", "instance/default", "unikernel/api", "unikernel/web-*"], allowed_ips: "" }),
+    "Can list and create unikernels as alice, only api and web-* (unikernels), db (volumes) and default (instances), until 28 Feb 2027"); // prettier-ignore
   assert.equal(summary({ scopes: [] }), "");
   assert.match(draft.summary(draft.draftOf(), "admin", catalog, now), /^Can sign in .* until 28 Feb 2027$/);
+});
+
+test("resources are typed and pasted in several forms", () => {
+  const all = (/** @type {string} */ text, type = "unikernel") =>
+    draft.resourcesIn(text, type, catalog.types);
+  assert.deepEqual(all("web-*"), ["unikernel/web-*"]);
+  assert.deepEqual(all("db", "block"), ["block/db"]);
+  assert.deepEqual(all("Volume/db"), ["block/db"]);
+  assert.deepEqual(all(" unikernel/a,block/b\n\tapi  instance/c, unikernel/a,"), ["unikernel/a", "block/b", "unikernel/api", "instance/c"]); // prettier-ignore
+  assert.deepEqual(all("host/a block/ block/a/b"), ["host/a", "block/", "block/a/b"]);
+  assert.deepEqual(all(" , \n"), []);
+  assert.equal(
+    draft.resourceWords(["unikernel/a", "unikernel/b", "unikernel/c", "unikernel/d", "project/x"]),
+    "x (project) and a, b and 2 more (unikernels)",
+  );
+  assert.deepEqual(draft.boundsOf(catalog, "eve"), ["block/*", "unikernel/web-*"]);
+  assert.deepEqual(draft.boundsOf(catalog, "bob"), []);
+});
+
+test("a link limits a key to resources", () => {
+  const query = { name: "CI", scope: "unikernel:list", resources: "volume/db,unikernel/web-*,host/x,unikernel/,block/db" }; // prettier-ignore
+  const { draft: made, unknown } = draft.fromLink(query, catalog, now);
+  assert.deepEqual(made.resources, ["block/db", "unikernel/web-*"]);
+  assert.deepEqual(unknown, [["resources", "host/x"], ["resources", "unikernel/"]]); // prettier-ignore
+  const link = Object.fromEntries(Object.entries(draft.toLink(made, catalog)).filter(([, value]) => value));
+  assert.equal(link.resources, "block/db,unikernel/web-*");
+  assert.deepEqual(draft.fromLink(/** @type {any} */ (link), catalog, now), { draft: made, unknown: [] });
 });
 
 test("a link fills in the form, except wildcards and the kind", () => {

@@ -55,6 +55,7 @@ export type Account = Result<"listAccounts">["data"][number];
 export type AuditPage = Result<"listAudit">;
 export type Health = Result<"getHealth">;
 export type PreviousUse = Result<"getPreviousUse">;
+export type ResourceType = Settings["resource_types"][number];
 export type Scope = Result<"listScopes">["data"][number];
 export type TokenPage = Result<"listTokens">;
 export type Usage = Result<"getTokenUsage">;
