@@ -22,6 +22,12 @@ export const covers = (grant, name) =>
   (grant.endsWith(":*") && name.startsWith(grant.slice(0, -1))) ||
   (grant === "*" && !name.startsWith("monitoring:"));
 
+/** Reports whether a key can list the unikernels. The list doesn't say on which instance they are.
+ * @param {Token} token */
+export const canList = ({ scopes, resources }) =>
+  !!scopes?.some((grant) => covers(grant, "unikernel:list")) &&
+  !resources?.some((resource) => resource.startsWith("instance/"));
+
 /** Returns the names of the scopes that grants include.
  * @param {string[]} grants
  * @param {Scope[]} scopes */
@@ -154,7 +160,7 @@ export function draftOf(token = {}) {
 
 /** Returns the different words of a text.
  * @param {string} text */
-const split = (text) => [...new Set(text.split(/[\s,]+/).filter(Boolean))];
+export const split = (text) => [...new Set(text.split(/[\s,]+/).filter(Boolean))];
 
 /** Returns the different items in order.
  * @param {string[]} items */

@@ -61,17 +61,18 @@ export function request(
  * @type {Column[]} */
 export const columns = [
   { name: "status", width: 104, rank: 1 },
-  { name: "key", width: 166, rank: 11 },
-  { name: "account", width: 84, rank: 12 },
+  { name: "key", width: 166, rank: 12 },
+  { name: "account", width: 84, rank: 13 },
   { name: "owner", width: 110, rank: 4 },
   { name: "tags", width: 150, rank: 5 },
-  { name: "scopes", width: 152, rank: 10 },
+  { name: "scopes", width: 152, rank: 11 },
+  { name: "resources", width: 150, rank: 7 },
   { name: "ips", width: 130, rank: 6 },
   { name: "usage", width: 136, rank: 3, sort: "-usage_count" },
-  { name: "refused", width: 80, rank: 7 },
-  { name: "created", width: 104, rank: 8, sort: "-created_at" },
+  { name: "refused", width: 80, rank: 8 },
+  { name: "created", width: 104, rank: 9, sort: "-created_at" },
   { name: "expires", width: 104, rank: 2, sort: "expires_at" },
-  { name: "last", width: 108, rank: 9, sort: "-last_used_at" },
+  { name: "last", width: 108, rank: 10, sort: "-last_used_at" },
 ];
 
 export const defaults = ["status", "key", "account", "scopes", "usage", "expires", "last"];

@@ -5,6 +5,7 @@ import { askExtend, askRotate, askTrim, can, enable, menuItems, tagsOf } from ".
 import { get, query } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
 import { Explain } from "./explain.js";
+import { canList } from "./draft.js";
 import { openForm } from "./form.js";
 import { useGate } from "./gate.js";
 import { count, dateTime, day, duration, percent, relative } from "./format.js";
@@ -116,7 +117,7 @@ function NextAction({ token, previous, after }) {
   const { extend, rotate, like, enable: enabling } = text.actions;
   const gate = useGate();
   const active = token.status === "active";
-  if (active && !token.last_used_at && token.scopes?.some((grant) => covers(grant, "unikernel:list"))) {
+  if (active && !token.last_used_at && canList(token)) {
     return html`<${Copy} value=${snippets(gate).curl} label=${t.copyCurl} />`;
   }
   /** @type {[unknown, string, () => void][]} */
@@ -221,6 +222,7 @@ function Facts({ token, catalog, usage, creator, after }) {
     [t.access, [
       [labels.account, token.account],
       [labels.scopes, chips(token.scopes)],
+      [labels.resources, chips(token.resources)],
       [labels.ips, chips(token.allowed_ips)],
       [t.rate, rate && t.perWindow(rate, duration(rate.window))],
       [t.quota, quota && t.perPeriod(quota)],

@@ -275,7 +275,7 @@ function useSelection(rows, filters) {
 function useColumns(kind, width) {
   const possible = columns
     .map(({ name }) => name)
-    .filter((name) => kind === "api" || !["account", "scopes"].includes(name));
+    .filter((name) => kind === "api" || !["account", "scopes", "resources"].includes(name));
   const chosen = prefs.columns ?? defaults;
   const wanted = possible.filter((name) => chosen.includes(name));
   const shown = fit(wanted, width);

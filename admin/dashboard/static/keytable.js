@@ -56,7 +56,11 @@ const cells = {
   tags: (token) => words(token.metadata?.tags),
   scopes: ({ scopes }, space) =>
     html`<span title=${scopes?.join(", ")}><${Scopes} scopes=${scopes} limit=${space} /></span>`,
-  ips: (token) => words(token.allowed_ips?.join(", ") ?? t.anyIP),
+  resources: ({ resources }) =>
+    resources
+      ? html`<span title=${resources.join(", ")}><${Scopes} scopes=${resources} limit=${1} /></span>`
+      : words(t.any),
+  ips: (token) => words(token.allowed_ips?.join(", ") ?? t.any),
   usage,
   refused: (token) => format.count(token.denied_count),
   created: (token) => when(token.created_at),

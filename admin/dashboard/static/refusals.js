@@ -11,7 +11,7 @@ import { Card, confirm, note } from "./ui.js";
 
 /** @typedef {import("../types").Token} Token */
 /** @typedef {import("../types").RefusedRequest} RefusedRequest */
-/** @typedef {{method: string, path: string, ip: string}} Question */
+/** @typedef {{method: string, path: string, ip: string, resources?: string, body?: string}} Question */
 /** @typedef {{code: string, scope?: string | null, ip?: string | null}} Cause */
 
 const t = text.key;
@@ -63,6 +63,8 @@ export function remedy(token, { code, scope, ip }, after) {
     return { label: text.actions.enable.label, run: () => enable([token], after) };
   if (code === "rate_limited" || code === "quota_exceeded")
     return { label: t.raise, run: () => openForm({ edit: token }) };
+  if (code === "resource_not_allowed")
+    return token.resources && { label: t.editResources, run: () => openForm({ edit: token }) };
   const scopes = code === "insufficient_scope";
   const field = scopes ? "scopes" : "allowed_ips";
   const value = scopes ? scope : code === "ip_denied" && ip;
@@ -74,10 +76,12 @@ export function remedy(token, { code, scope, ip }, after) {
   return { label, run: () => confirm({ title: `${label}?`, body: t.willAllow(name), action: label, run }) };
 }
 
-/** Reports whether a key has been given the scope or address that a request lacked.
+/** Reports whether a key has been given the scope or address that a request lacked, or is no
+ * longer limited to resources.
  * @param {Token} token
  * @param {RefusedRequest} refusal */
-const nowAllowed = ({ scopes, allowed_ips: ips }, { code, scope, ip }) =>
+const nowAllowed = ({ scopes, resources, allowed_ips: ips }, { code, scope, ip }) =>
+  (code === "resource_not_allowed" && !resources) ||
   (code === "insufficient_scope" && !!scope && !!scopes?.some((grant) => covers(grant, scope))) ||
   (code === "ip_denied" && !!ip && (!ips || ips.some((range) => range.split("/")[0] === ip)));
 
@@ -97,9 +101,11 @@ export function Refusals({ token, refusals, ask, after }) {
 <p class="hint">${groups.length ? t.refusalsHint : t.noRefusals}</p>
 <ul>${groups.slice(0, most).map((row) => {
     const { code, scope, time, first, count, method, path, ip, user_agent } = row;
+    const allowed = nowAllowed(token, row);
     return html`<li key=${[first, code, path, ip]}>
-<div><p class="row"><code>${method} ${path}</code><a href=${`${text.documentation}/errors.md#${code}`}>${t.reason(code, scope)}</a>${nowAllowed(token, row) && html`<span class="badge active">${t.nowAllowed}</span>`}</p>
-<p class="hint">${[dateTime(time), count > 1 && t.repeated(count, date(first)), ip, user_agent].filter(Boolean).join(" · ")}</p></div>
+<div><p class="row"><code>${method} ${path}</code><a href=${`${text.documentation}/errors.md#${code}`}>${t.reason(code, scope)}</a>${allowed && html`<span class="badge active">${t.nowAllowed}</span>`}</p>
+<p class="hint">${[dateTime(time), count > 1 && t.repeated(count, date(first)), ip, user_agent].filter(Boolean).join(" · ")}</p>
+${t.advice[code] && !allowed && html`<p class="hint">${t.advice[code]}</p>`}</div>
 <div class="row"><${Remedy} token=${token} cause=${row} after=${after} />
 ${
   token.kind === "api" &&

@@ -80,7 +80,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
   const suggested = (known ?? [])
     .filter((resource) => resource.startsWith(`${type}/`) && !resources.includes(resource))
     .map((resource) => resource.slice(type.length + 1));
-  return html`<div ref=${box} class="resources" onFocusCapture=${() => known ?? (setKnown([]), loadKnown().then(setKnown))}>
+  return html`<div ref=${box} class="picker" onFocusCapture=${() => known ?? (setKnown([]), loadKnown().then(setKnown))}>
     ${
       resources.length > 0 &&
       html`<ul class="chips" aria-label=${t.labels.resources}>${resources.map(

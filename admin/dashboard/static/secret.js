@@ -2,7 +2,7 @@
 // The secret of a new key, which is shown once.
 import { html, useRef, useState } from "./vendor/preact.js";
 import { get } from "./api.js";
-import { covers } from "./draft.js";
+import { canList } from "./draft.js";
 import { dateTime } from "./format.js";
 import { useGate } from "./gate.js";
 import { snippets } from "./snippets.js";
@@ -46,13 +46,12 @@ function Secret({ created, title, until, tab, close }) {
 function Use({ created, first }) {
   const t = text.secret;
   const gate = useGate();
-  const lists = created.scopes?.some((grant) => covers(grant, "unikernel:list"));
   return html`<${Tabs} label=${t.use} first=${first} tabs=${Object.entries(snippets(gate)).map(
     ([id, code]) => ({
       id,
       label: t.tabs[id],
       content: html`<p class="hint">${t.hints[id]}</p>${t.setUp[id] && html`<p class="command"><code>${t.setUp[id]}</code><${Copy} small value=${t.setUp[id]} /></p>`}
-      <p class="hint">${gate.startsWith("$") && t.gate} ${!lists && t.forbidden}</p>
+      <p class="hint">${gate.startsWith("$") && t.gate} ${!canList(created) && t.forbidden}</p>
       <div class="snippet"><pre tabindex="0"><code class=${id}>${code}</code></pre><${Copy} small value=${code} /></div>`,
     }),
   )} />`;

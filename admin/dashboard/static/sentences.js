@@ -46,10 +46,10 @@ export const details = ({ changes }) =>
     if (field === "grace") return [];
     const label = t.fields[field] ?? field.replaceAll("_", " ");
     const values = change.split(" -> ");
-    if (/^(scopes|allowed_ips)$/.test(field) && !change.includes("…")) {
+    if (/^(scopes|resources|allowed_ips)$/.test(field) && !change.includes("…")) {
       const [old, now] = values.map((value) => value.split(" ").filter((item) => item !== "none"));
       const lacks = (/** @type {string[]} */ list) => (/** @type {string} */ item) => !list.includes(item);
-      const words = now[0] || field === "scopes" ? "" : t.anyAddress;
+      const words = now[0] ? "" : (t.emptied[field] ?? "");
       return { label, words, added: now.filter(lacks(old)), removed: old.filter(lacks(now)) };
     }
     // Times on the same day differ by the time of day.

@@ -33,12 +33,17 @@ export const Command = ({ value }) =>
 export function SettingsPage() {
   const loaded = useData(() => Promise.all([get("settings"), get("overview")]), [], ({ kind }) => kind === "change"); // prettier-ignore
   const t = text.settings;
+  const some = (/** @type {string[] | null} */ list) => (list ? html`<${Scopes} scopes=${list} />` : t.all);
   return html`<div class="page-head"><h1>${text.pages.settings}</h1><p class="muted">${t.hint}</p></div>
 <${Loaded} of=${loaded}>${(
     /** @type {[Settings, import("../types").Overview]} */ [settings, { health }],
   ) => html`<div class="cards">
 <${Card} title=${t.policy}><dl class="facts">${t.facts(settings).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></><${Health} checks=${health} /></div>
-<${Card} title=${t.accounts}><div class="table"><${Table} head=${t.accountHead} rows=${settings.accounts.map(({ name, max_scopes: scopes }) => [name, scopes ? html`<${Scopes} scopes=${scopes} />` : t.anyScope])} /></div></>
+<${Card} title=${t.accounts}><div class="table"><${Table} head=${t.accountHead} rows=${settings.accounts.map(({ name, max_scopes: scopes, max_resources: resources }) => [name, some(scopes), some(resources)])} /></div></>
+${
+  settings.resource_types.length > 0 &&
+  html`<${Card} title=${t.types}><div class="table"><${Table} head=${t.typeHead} rows=${settings.resource_types.map(({ name, aliases, container }) => [name, aliases.join(", "), t.container(container)])} /></div></>`
+}
 ${settings.gates.map(
   ({
     name,

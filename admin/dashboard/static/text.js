@@ -132,8 +132,12 @@ const settings = {
     ["Store size", size(s.store.size)],
   ],
   accounts: "Accounts",
-  accountHead: ["Account", "Scopes its keys can have"],
-  anyScope: "All",
+  accountHead: ["Account", "Scopes its keys can have", "Resources its keys can act on"],
+  all: "All",
+  types: "Resource types",
+  typeHead: ["Type", "Also called", "Contains other resources"],
+  /** @param {boolean} yes */
+  container: (yes) => (yes ? "Yes" : "No"),
   /** @param {string} gate
    * @param {number} n */
   routes: (gate, n) => `Gate ${gate}: ${counted(n, "route")}`,
@@ -186,6 +190,7 @@ const keys = {
     owner: "Owner",
     tags: "Tags",
     scopes: "Scopes",
+    resources: "Resources",
     ips: "Allowed IPs",
     usage: "Requests",
     refused: "Refused",
@@ -195,7 +200,7 @@ const keys = {
   },
   noRoom: " (no room)",
   copyHint: "Copy the key's public part",
-  anyIP: "any",
+  any: "any",
   /** @param {import("../types").Token} token
    * @param {string} end
    * @param {string} used */
@@ -332,6 +337,7 @@ const reasons = {
   revoked_token: "key revoked",
   disabled_token: "key disabled",
   invalid_path: "path not canonical",
+  ambiguous_target: "it isn't clear what the request acts on",
 };
 
 const key = {
@@ -397,7 +403,16 @@ const key = {
     code === "insufficient_scope" && scope
       ? `this key lacks ${scope}`
       : (reasons[code] ?? code.replaceAll("_", " ")),
+  /** What else to do about a refusal.
+   * @type {Record<string, string>} */
+  advice: {
+    resource_not_allowed:
+      "The key is limited to some resources. To check a request, choose Explain and enter what it acts on, or its body.",
+    ambiguous_target:
+      "Programs could read the request in different ways. Correct the client; a change of the key doesn't help.",
+  },
   raise: "Raise limit…",
+  editResources: "Edit resources…",
   /** @param {string} scope */
   addScope: (scope) => `Add scope ${scope}`,
   /** @param {string} ip */
@@ -412,6 +427,8 @@ const key = {
   method: "Method",
   path: "Path",
   ip: "From IP address",
+  resources: "Acts on",
+  body: "Body",
   /** @type {Record<string, string>} */
   errors: { path: "The path must start with /", ip: "Enter an IP address, such as 203.0.113.7" },
   passed: "Passed",
@@ -629,7 +646,7 @@ const secret = {
   /** @type {Record<string, string>} */
   setUp: { curl: "read -rs MOLLYGATE_KEY" },
   gate: "Also set MOLLY to the gate's URL.",
-  forbidden: "This key can't list unikernels: replace the path with one that its scopes allow.",
+  forbidden: "This key can't list unikernels: replace the path with one that it may call.",
   waiting: "Waiting for the first request…",
   /** @param {string} route
    * @param {string} ip */
@@ -694,7 +711,8 @@ const audit = {
     metadata: "changed",
   },
   none: "none",
-  anyAddress: "any address allowed",
+  /** @type {Record<string, string>} */
+  emptied: { allowed_ips: "any address allowed", resources: "no longer limited" },
   /** @param {string} requests
    * @param {string} window */
   limit: (requests, window) => `${requests} requests per ${window}`,
