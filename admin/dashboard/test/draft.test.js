@@ -192,6 +192,14 @@ test("resources are typed and pasted in several forms", () => {
   assert.deepEqual(draft.boundsOf(catalog, "bob"), []);
 });
 
+test("a key that is limited to an instance can't list unikernels", () => {
+  const can = (/** @type {object} */ change) => draft.canList({ ...token, ...change });
+  assert.ok(can({}));
+  assert.ok(can({ resources: null }));
+  assert.ok(!can({ resources: ["instance/default", "unikernel/web"] }));
+  assert.ok(!can({ scopes: ["block:*"] }));
+});
+
 test("a link limits a key to resources", () => {
   const query = { name: "CI", scope: "unikernel:list", resources: "volume/db,unikernel/web-*,host/x,unikernel/,block/db" }; // prettier-ignore
   const { draft: made, unknown } = draft.fromLink(query, catalog, now);

@@ -38,6 +38,7 @@ test("fit drops the columns of the least importance", () => {
   assert.deepEqual(names(1010), ["status", "key", "scopes", "usage", "expires", "last"]);
   assert.deepEqual(names(2000), defaults);
   assert.ok(names(800, [...defaults, "owner"]).includes("owner"));
+  assert.ok(!defaults.includes("resources") && names(900, [...defaults, "resources"]).includes("resources"));
   for (let width = 300; width < 2000; width += 7) {
     const used = fit(columns.map(({ name }) => name), width).reduce((sum, column) => sum + column.width, 0); // prettier-ignore
     assert.ok(used <= Math.max(0, width - 236));

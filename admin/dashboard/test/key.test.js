@@ -57,6 +57,14 @@ test("an address can be allowed if the key has a list of addresses", () => {
   assert.equal(label(token({}), { code }), undefined);
 });
 
+test("the resources of a key can be edited unless it isn't limited any more", () => {
+  const code = "resource_not_allowed";
+  assert.equal(label(token({ resources: ["unikernel/web"] }), { code }), "Edit resources…");
+  assert.equal(label(token({ resources: null }), { code }), undefined);
+  assert.equal(label(token({ resources: ["unikernel/web"], status: "revoked" }), { code }), undefined);
+  assert.equal(label(token({ resources: ["unikernel/web"] }), { code: "ambiguous_target" }), undefined);
+});
+
 test("what to do about a status depends on the present one", () => {
   assert.equal(label(token({ status: "disabled" }), { code: "disabled_token" }), "Enable");
   assert.equal(label(token({}), { code: "disabled_token" }), undefined);

@@ -42,6 +42,12 @@ test("lists are compared", () => {
   assert.deepEqual(details(entry({ allowed_ips: "10.0.0.0/8 -> none" })), [
     { label: "addresses", words: "any address allowed", added: [], removed: ["10.0.0.0/8"] },
   ]);
+  assert.deepEqual(details(entry({ resources: "none -> block/db unikernel/web-*" })), [
+    { label: "resources", words: "", added: ["block/db", "unikernel/web-*"], removed: [] },
+  ]);
+  assert.deepEqual(details(entry({ resources: "block/db -> none" })), [
+    { label: "resources", words: "no longer limited", added: [], removed: ["block/db"] },
+  ]);
   assert.deepEqual(
     details(entry({ scopes: "a b… -> b" })),
     [{ label: "scopes", words: "a b… → b" }],
