@@ -21,13 +21,19 @@ func (d *dashboard) hit(keys ...string) {
 	}
 }
 
-// slash presses the slash key as a user does: the page can prevent the character.
+// slash presses the slash key.
 func (d *dashboard) slash() {
+	d.t.Helper()
+	d.stroke("/", "Slash", "/")
+}
+
+// stroke presses a key as a user does: the page can prevent the character.
+func (d *dashboard) stroke(key, code, text string) {
 	d.t.Helper()
 	d.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		for _, event := range []input.DispatchKeyEventParams{
-			{Type: "keyDown", Key: "/", Code: "Slash", Text: "/", UnmodifiedText: "/"},
-			{Type: "keyUp", Key: "/", Code: "Slash"},
+			{Type: "keyDown", Key: key, Code: code, Text: text, UnmodifiedText: text},
+			{Type: "keyUp", Key: key, Code: code},
 		} {
 			if _, err := cdp.Call(ctx, tab, input.DispatchKeyEvent, event); err != nil {
 				return err

@@ -397,7 +397,7 @@ func (d *dashboard) cell(name, column, text string) {
 // shownToken is a token as the admin API returns it.
 type shownToken struct {
 	ID, Name, Kind, Account, Status string
-	Scopes                          []string
+	Scopes, Resources               []string
 	AllowedIPs                      []string  `json:"allowed_ips"`
 	CreatedAt                       time.Time `json:"created_at"`
 	ExpiresAt                       time.Time `json:"expires_at"`

@@ -40,7 +40,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
     const added = resourcesIn(words, type, types).filter((resource) => !resources.includes(resource));
     setTyped("");
     if (!added.length) return;
-    onChange(sorted([...resources, ...added]));
+    onChange([...resources, ...added]);
     say(t.added(list(added)));
   };
   /** @param {string} resource */
