@@ -111,6 +111,15 @@ func (d *demoDashboard) states() []state {
 	}
 	all = append(all,
 		state{name: "new", show: fresh, hide: cancel},
+		state{name: "new-resources", show: func() {
+			fresh()
+			d.template("One unikernel")
+			d.fill("Resources", "web-*,volume/db,")
+			d.shows("only web-* (unikernels) and db (volumes)")
+		}, hide: func() {
+			cancel()
+			d.press("Discard")
+		}},
 		state{name: "new-errors", show: func() {
 			fresh()
 			d.click(".templates button")
