@@ -77,7 +77,10 @@ func TestDashboardResources(t *testing.T) {
 	d.chips("unikernel/web-1", "block/db")
 	d.do(chromedp.SetValue(chromedp.CSS(`[aria-label="Type of resource"]`), "block"))
 	d.do(chromedp.Focus(d.byText("label", "Resources") + `/..//input`))
-	d.hit("Data-*") // is added without Enter
+	d.hit("Data-*") // is added without Enter, when the focus is outside of the field
+	d.do(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
+	d.focusIs("Type of resource")
+	d.chips("unikernel/web-1", "block/db")
 	d.tabTo("Create key")
 	d.chips("unikernel/web-1", "block/db", "block/Data-*")
 	d.hit(kb.Enter)

@@ -96,8 +96,8 @@ function KeyForm({ kind, edit, start, bounds, catalog, templates, unknown, close
   const now = Date.now();
   const wrong = check(draft, kind, catalog, now);
   // The template, or a part of the link that couldn't be used, asks for a limit.
-  if (!draft.resources.length && (asked || unknown?.some(([what]) => what === "resources")))
-    wrong.resources ??= t.wrong.unnamed;
+  const limited = asked || unknown?.some(([what]) => what === "resources");
+  if (limited && catalog.types.length && !draft.resources.length) wrong.resources ??= t.wrong.unnamed;
   const errors = tries ? { ...refused, ...wrong } : {};
   /** @param {Partial<Draft>} change */
   const set = (change) => {

@@ -18,8 +18,8 @@ const loadKnown = () =>
     () => [],
   );
 
-/** ResourcePicker shows resources as chips, and an input that adds some. It has the focus when
- * asked changes, which also chooses the type. Attributes are those of the input.
+/** ResourcePicker shows resources as chips, and an input that adds some. When asked changes, the
+ * input gets the focus, and its type is the one in asked. attributes are those of the input.
  * @param {{types: ResourceType[], resources: string[], asked: {type: string} | null, attributes: object,
  *   onChange: (resources: string[]) => void}} props */
 export function ResourcePicker({ types, resources, asked, attributes, onChange }) {
@@ -55,7 +55,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
     if (event.key === "Backspace" && !typed && resources.length)
       return remove(resources[resources.length - 1]);
     if (event.key !== "Enter") return;
-    event.preventDefault(); // a second Enter doesn't create the key
+    event.preventDefault(); // so that a second Enter doesn't create the key
     add();
   };
   // Phones report no key for a comma.
@@ -71,8 +71,8 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
     event.preventDefault();
     add(`${typed} ${words}`);
   };
-  // Without a name that is typed but not added, the key could do more than the user wants. The
-  // whole window can lose the focus, too.
+  // A typed name is added when the focus leaves, because without it the key could do more than the
+  // user wants. If the whole window loses the focus, the user may go on typing.
   const leave = (/** @type {FocusEvent} */ { target, relatedTarget }) =>
     box.current?.contains(/** @type {Node | null} */ (relatedTarget)) ||
     document.activeElement === target ||
@@ -80,7 +80,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
   const suggested = (known ?? [])
     .filter((resource) => resource.startsWith(`${type}/`) && !resources.includes(resource))
     .map((resource) => resource.slice(type.length + 1));
-  return html`<div ref=${box} class="picker" onFocusCapture=${() => known ?? (setKnown([]), loadKnown().then(setKnown))}>
+  return html`<div ref=${box} class="picker" onBlurCapture=${leave} onFocusCapture=${() => known ?? (setKnown([]), loadKnown().then(setKnown))}>
     ${
       resources.length > 0 &&
       html`<ul class="chips" aria-label=${t.labels.resources}>${resources.map(
@@ -90,10 +90,10 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
         aria-label=${t.remove(resource)} title=${t.remove(resource)} onClick=${() => remove(resource)}><${Icon} name="close" /></button></li>`,
       )}</ul>`
     }
-    <div class="row"><select aria-label=${t.type} value=${type} onInput=${(/** @type {any} */ e) => setType(e.target.value)} onBlur=${leave}>
+    <div class="row"><select aria-label=${t.type} value=${type} onInput=${(/** @type {any} */ e) => setType(e.target.value)}>
       ${types.map(({ name }) => html`<option value=${name}>${t.types[name] ?? name}</option>`)}</select>
     <input ref=${input} name="resource" class="mono" value=${typed} list=${id} placeholder=${t.resource} autocomplete="off" spellcheck=${false}
-      onInput=${change} onKeyDown=${keys} onPaste=${paste} onBlur=${leave} ...${attributes} />
+      onInput=${change} onKeyDown=${keys} onPaste=${paste} ...${attributes} />
     <datalist id=${id}>${suggested.map((name) => html`<option value=${name} />`)}</datalist></div>
     <span class="sr" role="status">${said}</span></div>`;
 }
