@@ -42,7 +42,7 @@ func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr
 	d := Decision{Finding: Finding{Route: f.Route, Match: *m, Binding: f.Binding}}
 	if f.Read && f.Route != nil && f.Route.Listing != nil &&
 		!slices.Equal(f.Match.Token.Resources, m.Token.Resources) {
-		refusal := refuseResource(token.Resource{}, "This API key's resources have changed during the response.")
+		refusal := refuseResource("", "This API key's resources have changed during the response.")
 		refusal.Token = m.Token
 		return refusal
 	}

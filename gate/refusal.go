@@ -170,9 +170,9 @@ type Refusal struct {
 	Token tokenstore.Principal
 	// Scope is the missing scope.
 	Scope string
-	// Resource is the resource that the token may not act on, if the request names one; set for
-	// ResourceNotAllowed only.
-	Resource token.Resource
+	// Resource is the resource that the token may not act on, as "type/name", or "" if the request
+	// names none; set for ResourceNotAllowed only.
+	Resource string
 	// ClientIP is the client address that the gate saw; set for IPDenied only.
 	ClientIP netip.Addr
 	// Allow lists the methods that the path supports; it may be empty. It is used for
@@ -276,10 +276,10 @@ func (r Refusal) detail() string {
 
 // resource returns the value of the resource member: null if the request names none.
 func (r Refusal) resource() any {
-	if r.Resource == (token.Resource{}) {
+	if r.Resource == "" {
 		return nil
 	}
-	return r.Resource.String()
+	return r.Resource
 }
 
 // clientIP returns the value of the client_ip member: null if the client has no address.

@@ -105,10 +105,10 @@ func (f *Finding) allowTargets() Refusal {
 		if i < 0 {
 			return Refusal{}
 		}
-		return refuseResource(token.Resource{}, "The response doesn't say in which "+listing.Unnamed[i]+
+		return refuseResource("", "The response doesn't say in which "+listing.Unnamed[i]+
 			" each "+listing.Type+" is, so it can't be limited to those of this API key.")
 	case f.Route.Targets == nil && f.Route.AdaptUpload == nil:
-		return refuseResource(token.Resource{}, "This API key may act only on "+listed(resources)+
+		return refuseResource("", "This API key may act only on "+listed(resources)+
 			", and requests on this path can't be limited to that.")
 	case !f.Read:
 		return Refusal{}
@@ -118,14 +118,14 @@ func (f *Finding) allowTargets() Refusal {
 	case ok:
 		return Refusal{}
 	case refused == token.Resource{}:
-		return refuseResource(refused, "This API key may act only on "+listed(resources)+
+		return refuseResource("", "This API key may act only on "+listed(resources)+
 			", and the request acts on none of that.")
 	}
-	return refuseResource(refused, "This API key may not act on "+refused.String()+"; it may act only on "+
+	return refuseResource(refused.String(), "This API key may not act on "+refused.String()+"; it may act only on "+
 		listed(resources)+".")
 }
 
-func refuseResource(refused token.Resource, detail string) Refusal {
+func refuseResource(refused, detail string) Refusal {
 	r := Refuse(ResourceNotAllowed)
 	r.Resource, r.Detail = refused, detail
 	return r

@@ -83,8 +83,8 @@ func TestBind(t *testing.T) {
 			refusal = g.Bind(&d.Finding, &Call{Body: []byte(strings.Join(named, " "))})
 		}
 		got := refusalText(refusal)
-		if refusal.Resource != (token.Resource{}) {
-			got += " " + refusal.Resource.String()
+		if refusal.Resource != "" {
+			got += " " + refusal.Resource
 		}
 		if got != tt.want {
 			t.Errorf("bound to %q: %s: got %q, want %q", tt.bound, tt.request, got, tt.want)
