@@ -124,8 +124,12 @@ func fewOf(all []string) string {
 // noteTime limits how long a command looks for facts that it can do without.
 const noteTime = 2 * time.Second
 
-// noteSameName says if another active key has the new key's name.
+// noteSameName tells people if another active key has the new key's name. Scripts don't need to
+// know, and with a million keys, the search takes seconds.
 func (i *invocation) noteSameName(api *endpointClient, created client.Token) {
+	if !i.interactive {
+		return
+	}
 	ctx, cancel := context.WithTimeout(i.ctx, noteTime)
 	defer cancel()
 	query := client.ListQuery{Limit: client.MaxPage, Q: created.Name, Status: "active"}

@@ -50,7 +50,7 @@ func TestCommandCreate(t *testing.T) {
 	if !strings.Contains(got.err, "\nScopes: unikernel:*, volume:list.\n") || strings.Contains(got.err, "same name") {
 		t.Errorf("got unexpected standard error: %s", got.err)
 	}
-	got = s.run("create", "--name", "ci", "--expires-in", "90d", "--preset", "read")
+	got = runAsked("", "create", "--name", "ci", "--expires-in", "90d", "--preset", "read", "--address", s.address())
 	if got.code != exitOK ||
 		!strings.Contains(got.err, "Another active key has the same name ("+credential.ID.String()+")") {
 		t.Errorf("create: got unexpected outcome %+v", got)
