@@ -31,7 +31,8 @@ func (d *dashboard) pasteLines(text string) {
 	d.t.Helper()
 	d.script(`{const clipboardData = new DataTransfer();
 		clipboardData.setData("text/plain", ` + quoteJS(text) + `);
-		document.activeElement.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}))}`)
+		document.activeElement.dispatchEvent(
+			new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}))}`)
 }
 
 // template chooses a template in the form.
@@ -64,7 +65,8 @@ func TestDashboardResources(t *testing.T) {
 	enter()
 	enter() // doesn't create a key
 	d.chips("unikernel/web-1", "block/db")
-	d.summary("Can list, watch, update and restart unikernels as default, only web-1 (unikernels) and db (volumes), until")
+	d.summary("Can list, watch, update and restart unikernels as default, " +
+		"only web-1 (unikernels) and db (volumes), until")
 	d.pasteLines("unikernel/api, unikernel/web-1\nblock/a\tinstance/default")
 	d.chips("unikernel/web-1", "block/db", "unikernel/api", "block/a", "instance/default")
 	d.accessible("the form with resources")
@@ -265,7 +267,8 @@ func TestDashboardResourcesExplain(t *testing.T) {
 	send("Acts on", "instance/default, unikernel/web-1", "The request acts on instance/default, unikernel/web-1")
 	send("Acts on", kb.Backspace, "To check what the request acts on")
 	send("Body", `{"name":"api","albatross_instance":"default"}`, "This API key may not act on unikernel/api")
-	send("Body", `{"name":"web-2","albatross_instance":"default"}`, "The request acts on instance/default, unikernel/web-2")
+	send("Body", `{"name":"web-2","albatross_instance":"default"}`,
+		"The request acts on instance/default, unikernel/web-2")
 	send("Body", `{"name":"web-2","name":"api"}`, "Refused — 400: it isn't clear what the request acts on.")
 	for _, width := range []int64{1280, 360} {
 		d.do(chromedp.EmulateViewport(width, 800))
