@@ -66,6 +66,9 @@ type Config struct {
 	// BackendFailures returns the gates' backends that did not respond to the last request.
 	// Nil means that this isn't known.
 	BackendFailures func() []BackendFailure
+	// ResourceNames asks the backends which resources an account has, as "type/name". The error
+	// says why the list may be incomplete. Nil means that the backends can't be asked.
+	ResourceNames func(ctx context.Context, account string) ([]string, error)
 	// Settings describes the configuration.
 	Settings Settings
 	// Stopping reports whether the server is stopping, so that long responses must end. Nil

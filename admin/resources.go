@@ -3,9 +3,40 @@ package admin
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
+
+var resourcesParameters = []string{"account"}
+
+// knownResources are the resources that an account has in the backends.
+type knownResources struct {
+	Data []string `json:"data"`
+	// Incomplete says why resources may be missing, or null.
+	Incomplete textOrNull `json:"incomplete"`
+}
+
+// listResources responds with the names of the resources that a token of an account could be
+// bound to.
+func (c *call) listResources() *Refusal {
+	account, given := c.parameters["account"]
+	if !given {
+		account = "default"
+	}
+	if !slices.Contains(c.Policy.Accounts, account) {
+		return refuseParameter("account", "is not configured; the accounts are "+strings.Join(c.Policy.Accounts, ", "))
+	}
+	response := knownResources{Data: []string{}, Incomplete: "the backend can't be asked"}
+	if c.ResourceNames != nil {
+		names, err := c.ResourceNames(c.r.Context(), account)
+		response.Data, response.Incomplete = append(response.Data, names...), ""
+		if err != nil {
+			response.Incomplete = textOrNull(err.Error())
+		}
+	}
+	return c.respond(http.StatusOK, response)
+}
 
 // resourceUse is one of a token's resources and when it was last used.
 type resourceUse struct {

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -98,5 +100,37 @@ func TestUnusedResources(t *testing.T) {
 				t.Errorf("got %q, want %q: %s", got, test.want, body)
 			}
 		})
+	}
+}
+
+// TestKnownResources verifies what is shown of an account's resources in the backend.
+func TestKnownResources(t *testing.T) {
+	t.Parallel()
+	asked := ""
+	f := newFixture(t, func(c *Config) {
+		c.ResourceNames = func(_ context.Context, account string) ([]string, error) {
+			if asked = account; account == "alice" {
+				return []string{"unikernel/a", "unikernel/b"}, nil
+			}
+			return nil, errors.New("the backend didn't respond")
+		}
+	})
+	for target, want := range map[string]string{
+		"/resources?account=alice":   `{"data":["unikernel/a","unikernel/b"],"incomplete":null}`,
+		"/resources?account=default": `{"data":[],"incomplete":"the backend didn't respond"}`,
+		"/resources":                 `{"data":[],"incomplete":"the backend didn't respond"}`,
+	} {
+		if w := f.do(http.MethodGet, target, ""); w.Code != http.StatusOK || w.Body.String() != want {
+			t.Errorf("%s: got status %d and %s, want %s", target, w.Code, w.Body, want)
+		}
+	}
+	asked = ""
+	f.refused(f.do(http.MethodGet, "/resources?account=bob", ""), 400, "invalid_parameter", "parameter=account")
+	if asked != "" {
+		t.Errorf("the backend was asked about %s", asked)
+	}
+	const unknown = `{"data":[],"incomplete":"the backend can't be asked"}`
+	if w := newFixture(t).do(http.MethodGet, "/resources", ""); w.Body.String() != unknown {
+		t.Errorf("without backends: got %s", w.Body)
 	}
 }

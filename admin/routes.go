@@ -50,6 +50,7 @@ var routes = []route{
 	{method: http.MethodPost, path: "/introspect", serve: (*call).introspect, reads: true},
 	{method: http.MethodPost, path: "/explain", serve: (*call).explain, reads: true},
 	{method: http.MethodGet, path: "/scopes", serve: (*call).listScopes},
+	{method: http.MethodGet, path: "/resources", parameters: resourcesParameters, serve: (*call).listResources},
 	{method: http.MethodGet, path: "/accounts", serve: (*call).listAccounts},
 	{method: http.MethodGet, path: "/overview", serve: (*call).overview},
 	{method: http.MethodGet, path: "/events", serve: (*call).events},

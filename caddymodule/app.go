@@ -274,6 +274,15 @@ func (a *App) account(name string) *Account {
 	return a.Accounts[name]
 }
 
+// resourceNames returns the resources that an account has in the backends.
+func (a *App) resourceNames(ctx context.Context, name string) ([]string, error) {
+	account := a.account(name)
+	if account == nil {
+		return nil, errors.New("the account isn't configured")
+	}
+	return a.gates.resourceNames(ctx, account)
+}
+
 // redactor returns a redactor that removes tokens from logs.
 func (a *App) redactor() redactor { return redactor{a.policy.Prefixes} }
 
@@ -297,6 +306,7 @@ func (a *App) adminConfig(
 		WarnBefore:      a.warnBefore,
 		Gates:           a.gates.named(),
 		BackendFailures: a.gates.backendFailures,
+		ResourceNames:   a.resourceNames,
 		Settings: admin.Settings{Version: version(), AuditRetention: a.AuditRetention,
 			HistoryRetention: a.HistoryRetention, Dashboards: runningDashboards},
 		Stopping:        func() bool { return caddy.Exiting() || a.stopped.Load() },

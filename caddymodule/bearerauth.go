@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -136,6 +137,8 @@ type BearerAuth struct {
 	strays  strayWarnings
 	// probes caches the backend's responses to probes.
 	probes probeCache
+	// chain is nil until an allowed request has come.
+	chain atomic.Pointer[backendChain]
 }
 
 // CustomRoute is a route for a backend without a built-in route table.
@@ -253,7 +256,7 @@ func (h *BearerAuth) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gate = own.gate
-	own.backend = &h.backend
+	own.backend, own.handler = &h.backend, h
 	h.app.addGate(own)
 	if h.SpoolUploads != "" {
 		h.app.spools = append(h.app.spools, h.SpoolUploads)
@@ -425,6 +428,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	case decision.OwnKey:
 		return h.describeKey(w, r, store, &decision.Finding, now)
 	}
+	h.noteChain(r, next)
 	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
 	return exchange.forward(w, r, next)
 }

@@ -50,6 +50,8 @@ type configuredGate struct {
 	gate   *gate.Gate // nil until provisioned
 	// backend is the state of the gate's backend. It is nil until the gate is provisioned.
 	backend *backendState
+	// handler is one of the handlers with this configuration. It is nil until provisioned.
+	handler *BearerAuth
 }
 
 // readGates reads all of the configuration's gates, unless another gate has already done so,
@@ -104,7 +106,7 @@ func (a *App) addGate(own configuredGate) {
 	defer g.mu.Unlock()
 	for i := range g.configured {
 		if own.sameConfig(g.configured[i]) {
-			g.configured[i].gate, g.configured[i].backend = own.gate, own.backend
+			g.configured[i].gate, g.configured[i].backend, g.configured[i].handler = own.gate, own.backend, own.handler
 		}
 	}
 }

@@ -40,6 +40,16 @@ func TestDashboardUnusedResources(t *testing.T) {
 	if got := resources(); len(got) != 3 {
 		t.Errorf("after Undo: got the resources %v", got)
 	}
+	d.page("#key/" + id)
+	d.shows("Unused resources", "unikernel/api", "Not used in the last 90 days.")
+	d.press("Remove 2 unused resources…")
+	d.shows("Remove unused resources of", "Resources to keep")
+	d.press("Remove unused resources")
+	d.shows(`Removed the unused resources of "webshop".`)
+	d.wait("they are no longer shown", `!document.body.innerText.includes("Unused resources")`)
+	if got := resources(); len(got) != 1 {
+		t.Errorf("got the resources %v", got)
+	}
 	d.quiet()
 }
 

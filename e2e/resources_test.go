@@ -360,3 +360,38 @@ http://127.0.0.1:{$HTTP} {
 		}
 	}
 }
+
+// TestKnownResources checks that the admin API knows the names of the account's unikernels once a
+// request has been forwarded, and that it says why it doesn't.
+func TestKnownResources(t *testing.T) {
+	t.Parallel()
+	s := startBoundSite(t, mollymawktest.Current)
+	s.backend.AddUnikernel("alice", "default", "web")
+	s.backend.AddUnikernel("alice", "other", "api")
+	s.backend.AddUnikernel("bob", "default", "hidden")
+	known := func() string { return s.getAdmin("/api_tokens/v1/resources") }
+	const early = `{"data":[],"incomplete":"the gate hasn't forwarded any request since the configuration was loaded"}`
+	if got := known(); got != early {
+		t.Errorf("at first: got %s", got)
+	}
+	token := s.token("--preset", "read")
+	s.expect(token, http.StatusOK)
+	const all = `{"data":["unikernel/api","unikernel/web"],"incomplete":null}`
+	for range 2 {
+		if got := known(); got != all {
+			t.Errorf("got %s, want %s", got, all)
+		}
+	}
+	if err := s.reload(strings.Replace(plainSite, "debug", "debug\n\tgrace_period 1s", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := known(); got != early {
+		t.Errorf("after a reload: got %s", got)
+	}
+	s.expect(token, http.StatusOK)
+	s.backend.RevokeToken(s.upstream)
+	if got := known(); !strings.Contains(got, "the backend responded with status 400") || strings.Contains(got, s.upstream) {
+		t.Errorf("with a refused credential: got %s", got)
+	}
+	s.checkLogs(token)
+}

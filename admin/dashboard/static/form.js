@@ -263,7 +263,7 @@ function KeyForm({ kind, edit, start, bounds, catalog, templates, unknown, close
           "resources",
           (
             attributes,
-          ) => html`<${ResourcePicker} types=${catalog.types} resources=${draft.resources} asked=${asked}
+          ) => html`<${ResourcePicker} account=${draft.account} types=${catalog.types} resources=${draft.resources} asked=${asked}
           attributes=${attributes} onChange=${(/** @type {string[]} */ resources) => set({ resources })} />`,
           own.length > 0 ? t.within(draft.account, list(own)) : undefined,
         )

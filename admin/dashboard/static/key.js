@@ -1,7 +1,16 @@
 // @ts-check
 // The page of one key.
 import { html, useEffect, useState } from "./vendor/preact.js";
-import { askExtend, askRotate, askTrim, can, enable, menuItems, tagsOf } from "./actions.js";
+import {
+  askExtend,
+  askRotate,
+  askTrim,
+  askTrimResources,
+  can,
+  enable,
+  menuItems,
+  tagsOf,
+} from "./actions.js";
 import { get, query } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
 import { Explain } from "./explain.js";
@@ -58,8 +67,9 @@ async function load(id) {
   const action = { revoked: "revoke", disabled: "disable", active: rotating && "rotate" }[
     /** @type {string} */ (token.status)
   ];
-  const [previous, audit, creator] = await Promise.all([
+  const [previous, resources, audit, creator] = await Promise.all([
     rotating && get(`${path}/previous`),
+    token.resources && get(`${path}/resources`),
     action && get(`audit${query({ token_id: id, action, limit: 1 })}`),
     nameOf(token.created_by),
   ]);
@@ -70,6 +80,7 @@ async function load(id) {
     usage: /** @type {Record<"hour"|"day", UsagePoint[]>} */ ({ hour: hours.data, day: days.data }),
     catalog: /** @type {Scope[]} */ (scopes),
     previous: /** @type {import("../types").PreviousUse} */ (previous),
+    resources: /** @type {{resource: string, last_used_on: string | null}[]} */ (resources?.data ?? []),
     since: /** @type {string | undefined} */ (cause?.time),
     actor: await nameOf(cause?.actor),
     creator,
@@ -197,7 +208,7 @@ export function scopeUse({ scopes }, catalog, points) {
 
 /** Facts shows a key's properties, the most important first. Empty ones are left out.
  * @param {Data} data */
-function Facts({ token, catalog, usage, creator, after }) {
+function Facts({ token, catalog, usage, resources, creator, after }) {
   const { rate_limit: rate, quota, usage_count: allowed, denied_count: refused, status } = token;
   const {
     last_used_ip: ip,
@@ -206,6 +217,10 @@ function Facts({ token, catalog, usage, creator, after }) {
     created_at: created,
   } = token;
   const { used, unused } = scopeUse(token, catalog, usage.day);
+  /** @param {Data["resources"][number]} use */
+  const isUsed = ({ last_used_on: on }) => Date.parse(on ?? "") > Date.now() - 91 * day; // a day's beginning
+  const usedResources = resources.filter(isUsed).map(({ resource }) => resource);
+  const unusedResources = resources.filter((use) => !isUsed(use)).map(({ resource }) => resource);
   const when = (/** @type {string | null} */ at) => html`<${When} at=${at} />`;
   const chips = (/** @type {string[] | null} */ list) =>
     list?.length ? html`<${Scopes} scopes=${list} />` : "";
@@ -229,6 +244,9 @@ function Facts({ token, catalog, usage, creator, after }) {
       [t.unused, status === "active" && unused.length > 0 && html`${chips(unused)}
 <p class="hint">${Date.parse(created ?? "") > Date.now() - 90 * day ? unusedSince(relative(created)) : unused90}</p>
 ${used.length > 0 && html`<button type="button" class="button small" onClick=${() => askTrim(token, used, after)}>${t.remove(unused.length)}</button>`}`],
+      [t.unusedResources, status === "active" && usedResources.length > 0 && unusedResources.length > 0 && html`${chips(unusedResources)}
+<p class="hint">${unused90}</p>
+<button type="button" class="button small" onClick=${() => askTrimResources(token, usedResources, after)}>${t.removeResources(unusedResources.length)}</button>`],
     ]],
     [t.about, [
       ...Object.entries({ owner: "", ...token.metadata, tags: chips(tagsOf(token)) }),

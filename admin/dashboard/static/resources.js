@@ -1,7 +1,7 @@
 // @ts-check
 // The control that chooses the resources to which a key is bound.
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
-import { get } from "./api.js";
+import { get, query } from "./api.js";
 import { resourcesIn, sorted } from "./draft.js";
 import { list } from "./format.js";
 import { text } from "./text.js";
@@ -9,20 +9,24 @@ import { Icon, useId } from "./ui.js";
 
 /** @typedef {import("./draft.js").ResourceType} ResourceType */
 
-/** Returns the resources of the newest keys, to suggest them.
+/** Returns the resources of the account and of the newest keys, to suggest them.
+ * @param {string} account
  * @returns {Promise<string[]>} */
-const loadKnown = () =>
-  get("tokens?limit=200").then(
-    ({ data }) =>
-      sorted(data.flatMap((/** @type {import("../types").Token} */ token) => token.resources ?? [])),
-    () => [],
-  );
+async function loadKnown(account) {
+  const none = () => ({ data: [] });
+  const [known, keys] = await Promise.all([
+    get(`resources${query({ account })}`).catch(none),
+    get("tokens?limit=200").catch(none),
+  ]);
+  const bound = keys.data.flatMap((/** @type {import("../types").Token} */ token) => token.resources ?? []);
+  return sorted([...known.data, ...bound]);
+}
 
 /** ResourcePicker shows resources as chips, and an input that adds some. When asked changes, the
  * input gets the focus, and its type is the one in asked. attributes are those of the input.
- * @param {{types: ResourceType[], resources: string[], asked: {type: string} | null, attributes: object,
+ * @param {{account: string, types: ResourceType[], resources: string[], asked: {type: string} | null, attributes: object,
  *   onChange: (resources: string[]) => void}} props */
-export function ResourcePicker({ types, resources, asked, attributes, onChange }) {
+export function ResourcePicker({ account, types, resources, asked, attributes, onChange }) {
   const t = text.form;
   const [type, setType] = useState((types.find(({ container }) => !container) ?? types[0]).name);
   const [typed, setTyped] = useState("");
@@ -31,6 +35,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const id = useId();
+  useEffect(() => setKnown(null), [account]);
   useEffect(() => {
     if (!asked) return;
     setType(asked.type);
@@ -80,7 +85,7 @@ export function ResourcePicker({ types, resources, asked, attributes, onChange }
   const suggested = (known ?? [])
     .filter((resource) => resource.startsWith(`${type}/`) && !resources.includes(resource))
     .map((resource) => resource.slice(type.length + 1));
-  return html`<div ref=${box} class="picker" onBlurCapture=${leave} onFocusCapture=${() => known ?? (setKnown([]), loadKnown().then(setKnown))}>
+  return html`<div ref=${box} class="picker" onBlurCapture=${leave} onFocusCapture=${() => known ?? (setKnown([]), loadKnown(account).then(setKnown))}>
     ${
       resources.length > 0 &&
       html`<ul class="chips" aria-label=${t.labels.resources}>${resources.map(

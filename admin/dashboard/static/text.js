@@ -388,6 +388,9 @@ const key = {
   unused: "Unused",
   /** @param {number} n */
   remove: (n) => `Remove ${counted(n, "unused scope")}…`,
+  unusedResources: "Unused resources",
+  /** @param {number} n */
+  removeResources: (n) => `Remove ${counted(n, "unused resource")}…`,
   nowAllowed: "allowed now",
   refusals: "Refused requests",
   refusalsHint: "The last 100 refused requests with this key.",

@@ -289,6 +289,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/resources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the resources that an account has in the backend
+         * @description Asks the backend on behalf of the account. The list helps to choose what to bind a token to.
+         */
+        get: operations["listKnownResources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/accounts": {
         parameters: {
             query?: never;
@@ -2001,6 +2021,39 @@ export interface operations {
                             routes: string[];
                             presets: string[];
                         }[];
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listKnownResources: {
+        parameters: {
+            query?: {
+                /** @description The account. The default is "default". */
+                account?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The names of the resources, as far as the backend lists them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The resources, such as "unikernel/web", sorted. */
+                        data: string[];
+                        /** @description Why resources may be missing, or null. */
+                        incomplete: string | null;
                     };
                 };
             };
