@@ -47,6 +47,8 @@ func TestDashboardResources(t *testing.T) {
 	t.Parallel()
 	d := openDashboardOf(t, boundedSite)
 	d.site.token("--name", "other", "--preset", "read", "--resource", "unikernel/suggested")
+	d.site.backend.AddUnikernel("alice", "default", "running")
+	d.site.expect(d.site.token("--preset", "read"), http.StatusOK) // now the gate knows its backend
 	d.signIn()
 	d.page("#keys")
 	d.press("New API key")
@@ -57,8 +59,8 @@ func TestDashboardResources(t *testing.T) {
 	d.hit("web-1")
 	enter()
 	d.chips("unikernel/web-1")
-	d.wait("a name of another key is suggested",
-		`document.activeElement.list.options[0]?.value === "suggested"`)
+	d.wait("names of the backend and of another key are suggested",
+		`[...document.activeElement.list.options].map(({value}) => value).join() === "running,suggested"`)
 	d.hit("oops,", kb.Backspace)
 	d.chips("unikernel/web-1")
 	d.hit("Volume/db")

@@ -390,7 +390,8 @@ func TestKnownResources(t *testing.T) {
 	}
 	s.expect(token, http.StatusOK)
 	s.backend.RevokeToken(s.upstream)
-	if got := known(); !strings.Contains(got, "the backend responded with status 400") || strings.Contains(got, s.upstream) {
+	got := known()
+	if !strings.Contains(got, "the backend responded with status 400") || strings.Contains(got, s.upstream) {
 		t.Errorf("with a refused credential: got %s", got)
 	}
 	s.checkLogs(token)
