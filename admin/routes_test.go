@@ -96,7 +96,7 @@ func TestEveryCallWithoutTheStore(t *testing.T) {
 	for _, f := range []*fixture{away, closed} {
 		f.everyCall("000000000000", nil, func(name string, w *httptest.ResponseRecorder) {
 			switch name {
-			case "GET /scopes", "GET /accounts", "GET /openapi.json":
+			case "GET /scopes", "GET /resources", "GET /accounts", "GET /openapi.json":
 				if w.Code != http.StatusOK {
 					t.Errorf("%s: got status %d", name, w.Code)
 				}
