@@ -95,7 +95,8 @@ func TestOptions(t *testing.T) {
 	_, reference, _ := strings.Cut(string(page), "## Options")
 	reference, _, _ = strings.Cut(reference, "### Placeholders")
 	// Route options don't have rows of their own.
-	reference = strings.Replace(reference, "may hold `upload` and `websocket`", "| `upload` | `websocket`", 1)
+	reference = strings.Replace(reference, "may hold `upload`, `websocket` and `target`",
+		"| `upload` | `websocket` | `target`", 1)
 	for _, option := range options {
 		if !regexp.MustCompile("\\| `" + option + "\\b").MatchString(reference) {
 			t.Errorf("docs/operator.md has no table row for the option %s", option)
