@@ -55,13 +55,16 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 	}
 	p.upload.Upload = opened
 	if p.Route.AdaptUpload != nil {
-		if refusal := p.BindUpload(&opened); refusal.Code != "" {
+		p.auth.watched.Stop() // the watch reads what BindUpload sets
+		refusal := p.BindUpload(&opened)
+		p.auth.watch(p)
+		if refusal.Code != "" {
 			return refusal
 		}
 	} else if p.spool == nil {
 		return gate.Refusal{}
 	}
-	return p.recheck()
+	return p.recheck() // also notices what happened while there was no watch
 }
 
 // openUpload returns the upload to send to the backend. It first reads a form's fields or, if
