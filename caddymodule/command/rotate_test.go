@@ -61,7 +61,7 @@ func TestCommandRotate(t *testing.T) {
 		}
 	}
 	// edit says what became of the old secret.
-	until := s.store.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	until := s.store.Now().Add(40 * time.Minute).UTC().Format(time.RFC3339)
 	if got := s.run("edit", id, "--old-secret-until", until); got.code != exitOK ||
 		!strings.HasPrefix(got.err, "The old secret works until "+until+" (in ") {
 		t.Errorf("edit: got unexpected outcome %+v", got)

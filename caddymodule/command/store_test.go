@@ -28,14 +28,14 @@ func TestCommandStore(t *testing.T) {
 	if got := s.run("backup", backup); got.code != exitUsage || !strings.Contains(got.err, "--force") {
 		t.Errorf("backup: got unexpected outcome %+v", got)
 	}
-	if got := s.backUp(t, backup, "--force"); got.code != exitOK {
+	if got := s.backUp(t, "backup", backup, "--force"); got.code != exitOK {
 		t.Errorf("backup: got unexpected outcome %+v", got)
 	}
-	if got := s.backUp(t, "-"); got.code != exitOK || len(got.out) < 4096 || got.err != "" {
+	if got := s.backUp(t, "backup", "-"); got.code != exitOK || len(got.out) < 4096 || got.err != "" {
 		t.Errorf("backup to standard output: got %d bytes, standard error %q", len(got.out), got.err)
 	}
 	for _, args := range [][]string{{"check"}, {"check", backup}} {
-		if got := s.run(args...); got.code != exitOK || got.err != "1 keys, 1 audit entries, 0 problems\n" {
+		if got := s.backUp(t, args...); got.code != exitOK || got.err != "1 keys, 1 audit entries, 0 problems\n" {
 			t.Errorf("%q: got unexpected outcome %+v", args, got)
 		}
 	}
@@ -76,12 +76,12 @@ func TestCommandStore(t *testing.T) {
 	}
 }
 
-// backUp runs the backup command. The server may count a backup as open for a moment after the
+// backUp runs a command that makes a backup. The server may count a backup as open for a moment after the
 // client has read it, and it allows only two.
 func (s *commandServer) backUp(t *testing.T, args ...string) (got outcome) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		got = s.run(append([]string{"backup"}, args...)...)
+		got = s.run(args...)
 		if !strings.Contains(got.err, "Two backups are already in progress") || time.Now().After(deadline) {
 			return got
 		}
