@@ -137,7 +137,7 @@ type BearerAuth struct {
 	strays  strayWarnings
 	// probes caches the backend's responses to probes.
 	probes probeCache
-	// chain is nil until an allowed request has come.
+	// chain is nil until the first allowed request.
 	chain atomic.Pointer[backendChain]
 }
 

@@ -62,7 +62,9 @@ func (f *filteredResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 	if err == nil {
 		f.ended = true
 		f.run()
-		err = f.err
+	}
+	if f.err != nil {
+		err = f.err // a proxy reports only that it has aborted the response
 	}
 	switch {
 	case err == nil && f.pendingStatus == 0:
@@ -74,7 +76,7 @@ func (f *filteredResponse) serve(next caddyhttp.Handler, out *http.Request, logg
 			zap.Error(err))
 		return errUnfiltered
 	}
-	logger.Error("the backend's list ended unexpectedly", zap.Error(err))
+	logger.Error("list truncated by the backend or the client", zap.Error(err))
 	panic(http.ErrAbortHandler) // all that the client sees is a closed connection
 }
 

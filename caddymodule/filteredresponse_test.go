@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/mollygate/mollygate/gate"
 )
@@ -125,4 +126,25 @@ func serveFiltered(t *testing.T, handler caddyhttp.Handler) (outcome string) {
 		t.Errorf("the filtered list has the headers %v", recorder.Header())
 	}
 	return fmt.Sprint(recorder.Code, " ", recorder.Body)
+}
+
+// TestFilteredResponseLog checks that the log says why a list can't be filtered, although Caddy's
+// proxy aborts a response that it can't write.
+func TestFilteredResponseLog(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.ErrorLevel)
+	filtered := newFilteredResponse(httptest.NewRecorder(), lines, func(string) bool { return true })
+	handler := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		if _, err := io.WriteString(w, "bad\n"); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		return nil
+	})
+	err := filtered.serve(handler, httptest.NewRequest(http.MethodGet, "/", nil), zap.New(core))
+	if !errors.Is(err, errUnfiltered) {
+		t.Errorf("got error %v", err)
+	}
+	if entries := logs.All(); len(entries) != 1 || entries[0].ContextMap()["error"] != "a bad line" {
+		t.Errorf("got log entries %+v", entries)
+	}
 }

@@ -22,8 +22,8 @@ type backendChain struct {
 	server *caddyhttp.Server
 }
 
-// noteChain remembers how an allowed request gets to the backend. Caddy tells a handler only
-// with each request, but the chain doesn't depend on the request.
+// noteChain remembers how an allowed request gets to the backend. Caddy passes the chain
+// with each request, but it is the same for all of them.
 func (h *BearerAuth) noteChain(r *http.Request, next caddyhttp.Handler) {
 	if h.chain.Load() == nil {
 		server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -91,10 +91,10 @@ func (h *BearerAuth) list(ctx context.Context, route *gate.Route, account *Accou
 	out := caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, chain.server)
 	err = callNext(chain.next, response, out, func() bool { return true })
 	switch {
+	case response.tooLong: // a proxy then aborts the response
+		return nil, errTooLong
 	case err != nil:
 		return nil, fmt.Errorf("the backend didn't respond: %w", h.app.redactConfigError(err))
-	case response.tooLong:
-		return nil, errTooLong
 	case response.status != http.StatusOK:
 		return nil, fmt.Errorf("the backend responded with status %d", response.status)
 	}
