@@ -184,7 +184,6 @@ func (c *call) location(id token.ID) string {
 }
 
 func (c *call) logChange(message string, token *token.Token) {
-	c.surveys.change()
 	c.Logger.Info(message,
 		zap.Stringer("token_id", token.ID), zap.String("token_name", token.Name), zap.Stringer("kind", token.Kind),
 		zap.Inline(loggedActor(c.actor)))

@@ -234,20 +234,16 @@ func TestSurveyInBackground(t *testing.T) {
 // TestSurveyDue verifies that a survey of many tokens is repeated sooner if a token has changed.
 func TestSurveyDue(t *testing.T) {
 	t.Parallel()
-	s := surveys{last: &survey{}, made: start, took: time.Second}
+	s := surveys{last: &survey{}, made: start, took: time.Second, changes: 3}
 	for _, tt := range []struct {
 		after   time.Duration
-		changed bool
+		changes uint64
 		want    bool
 	}{
-		{49 * time.Second, false, false}, {50 * time.Second, false, true}, {4 * time.Second, true, false},
-		{5 * time.Second, true, true},
+		{49 * time.Second, 3, false}, {50 * time.Second, 3, true}, {4 * time.Second, 4, false}, {5 * time.Second, 4, true},
 	} {
-		if s.changed = false; tt.changed {
-			s.change()
-		}
-		if got := s.due(start.Add(tt.after)); got != tt.want {
-			t.Errorf("after %s, changed %t: got %t", tt.after, tt.changed, got)
+		if got := s.due(start.Add(tt.after), tt.changes); got != tt.want {
+			t.Errorf("after %s, with %d changes: got %t", tt.after, tt.changes, got)
 		}
 	}
 }

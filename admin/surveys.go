@@ -19,8 +19,8 @@ type surveys struct {
 	made    time.Time
 	took    time.Duration
 	running chan struct{} // closed when the survey in progress ends; nil if there is none
-	// changed is set once a token has changed since the last survey began.
-	changed bool
+	// changes is the store's number of changes when the last survey began.
+	changes uint64
 }
 
 const (
@@ -51,20 +51,14 @@ func (s *surveys) get(c *call, store *tokenstore.Store) *survey {
 	return s.last
 }
 
-// due reports whether it is time for a new survey. The caller must hold mu.
-func (s *surveys) due(now time.Time) bool {
+// due reports whether it is time for a new survey, given the store's number of changes. The
+// caller must hold mu.
+func (s *surveys) due(now time.Time, changes uint64) bool {
 	wait := surveyShare * s.took
-	if s.changed {
+	if changes != s.changes {
 		wait = changedShare * s.took
 	}
 	return s.last == nil || now.Sub(s.made) >= wait
-}
-
-// change notes that a token has changed.
-func (s *surveys) change() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed = true
 }
 
 // start begins a survey if the last one is too old, and returns a channel that is closed when
@@ -72,10 +66,11 @@ func (s *surveys) change() {
 func (s *surveys) start(c *call, store *tokenstore.Store) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running != nil || !s.due(time.Now()) {
+	changes := store.Changes()
+	if s.running != nil || !s.due(time.Now(), changes) {
 		return s.running
 	}
-	s.changed = false
+	s.changes = changes
 	done := make(chan struct{})
 	s.running = done
 	ctx := context.WithoutCancel(c.r.Context())

@@ -181,6 +181,9 @@ func (s *Store) change(id token.ID, version uint64, action string, actor Actor,
 	return token, err
 }
 
+// Changes returns the number of changes to tokens since the store was opened.
+func (s *Store) Changes() uint64 { return s.changes.Load() }
+
 // apply stores a change and then updates memory. Both steps hold the token's lock, so changes
 // reach memory in the same order as the disk.
 //
@@ -209,6 +212,7 @@ func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc
 	}
 	s.written()
 	s.publishChange(now, before, &applied)
+	s.changes.Add(1)
 	s.feeds.noteChange(applied.Audit.Action, applied.Audit.TokenID)
 	return token, nil
 }

@@ -48,3 +48,20 @@ func TestFeed(t *testing.T) {
 	expect("many", other, nil, true, nil, true)
 	expect("asked again", other, nil, false, nil, false)
 }
+
+// TestChanges checks that changes are counted, but not attempts to change and not requests.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	tok, credential := s.create(t)
+	if _, err := s.Disable(tok.ID, token.AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Disable(tok.ID, 1, testActor); err == nil {
+		t.Error("disabled a version that has been replaced")
+	}
+	s.CountAllowed(s.must(t, credential), "unikernel:list", LastUse{Time: testTime})
+	if n := s.Changes(); n != 2 {
+		t.Errorf("got %d changes, want 2", n)
+	}
+}

@@ -79,6 +79,7 @@ type Store struct {
 	damaged atomic.Int64
 	watches watchLists
 	feeds   feeds
+	changes atomic.Uint64 // number of changes since Open
 	// backups is the number of open backups.
 	backups atomic.Int32
 
