@@ -41,8 +41,8 @@ func (c *call) listResources() *Refusal {
 // resourceUse is one of a token's resources and when it was last used.
 type resourceUse struct {
 	Resource string `json:"resource"`
-	// LastUsedOn is the beginning of the day (UTC), or null if the resource wasn't used since the
-	// token was bound to it.
+	// LastUsedOn is the beginning of the day (UTC) of the last recorded use, or null if there is
+	// none. The day is kept if the token is unbound and bound again.
 	LastUsedOn timeOrNull `json:"last_used_on"`
 }
 

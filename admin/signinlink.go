@@ -43,7 +43,7 @@ func (s *Sessions) addLink(of owner, now time.Time) (code string, expires time.T
 	if s.links == nil {
 		s.links = make(map[[sha256.Size]byte]link)
 	}
-	for len(s.links) >= maxLinks {
+	if len(s.links) >= maxLinks {
 		var first [sha256.Size]byte
 		for key, l := range s.links {
 			if known, ok := s.links[first]; !ok || l.expires.Before(known.expires) {

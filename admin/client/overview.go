@@ -87,6 +87,8 @@ type Settings struct {
 		Size     int64  `json:"size"`
 		DiskFree *int64 `json:"disk_free"`
 	} `json:"store"`
+	// Dashboards are the addresses of the sites that serve the dashboard.
+	Dashboards []string `json:"dashboards"`
 }
 
 // Settings returns some of the server's settings.

@@ -27,12 +27,3 @@ func (c *Client) CreateSignInLink(ctx context.Context) (link SignInLink, err err
 func (c *Client) EndSignInLinks(ctx context.Context) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/sign-in-links"})
 }
-
-// Dashboards returns the addresses of the sites that serve the dashboard.
-func (c *Client) Dashboards(ctx context.Context) ([]string, error) {
-	var settings struct {
-		Dashboards []string `json:"dashboards"`
-	}
-	err := c.value(ctx, call{method: http.MethodGet, path: "/settings"}, &settings)
-	return settings.Dashboards, err
-}

@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -22,14 +21,15 @@ admin endpoint can manage all keys anyway. Don't send the link to anyone: the
 session has full access for 12 hours.
 
 The command only prints the link, because a browser's arguments appear in process
-lists. --end ends all links and all sessions that links have started.`,
+lists. --end ends all links that this command has created, and the sessions that
+they have started.`,
 		Example: `  $ caddy api-token open
   $ caddy api-token open --url https://keys.example.com/
   $ caddy api-token open --end`,
 	},
 	flags: func(flags *pflag.FlagSet) {
 		flags.String("url", "", "The dashboard's address, if there are several or a proxy is in front of Caddy")
-		flags.Bool("end", false, "End all links, and all sessions that links have started")
+		flags.Bool("end", false, "End all links that this command has created, and their sessions")
 	},
 	run: (*invocation).open,
 }
@@ -46,7 +46,7 @@ func (i *invocation) open() error {
 		if err := api.EndSignInLinks(i.ctx); err != nil {
 			return api.explain(err)
 		}
-		i.message("Ended all sign-in links and the sessions that they started.")
+		i.message("Ended the sign-in links that this command created, and the sessions that they started.")
 		return nil
 	}
 	dashboard, err := i.dashboard(api)
@@ -70,11 +70,11 @@ func (i *invocation) dashboard(api *endpointClient) (string, error) {
 	if address := i.flags.String("url"); address != "" {
 		return dashboardURL(address)
 	}
-	dashboards, err := api.Dashboards(i.ctx)
+	settings, err := api.Settings(i.ctx)
 	if err != nil {
 		return "", api.explain(err)
 	}
-	switch len(dashboards) {
+	switch dashboards := settings.Dashboards; len(dashboards) {
 	case 0:
 		return "", usageErrorf("the running configuration has no dashboard with a fixed address. To add one, put " +
 			"api_tokens_admin in a site of its own and reload:\n\n" +
@@ -82,9 +82,10 @@ func (i *invocation) dashboard(api *endpointClient) (string, error) {
 			"If there is one, give its address with --url")
 	case 1:
 		return dashboardURL(dashboards[0])
+	default:
+		return "", usageErrorf("there are several dashboards; choose one with --url:\n  %s",
+			strings.Join(dashboards, "\n  "))
 	}
-	return "", usageErrorf("there are several dashboards; choose one with --url:\n  %s",
-		strings.Join(dashboards, "\n  "))
 }
 
 // dashboardURL returns a dashboard's address with a slash at its end, or an error if browsers
@@ -106,9 +107,5 @@ func dashboardURL(text string) (string, error) {
 // staysLocal reports whether browsers look for the host on their own machine (RFC 6761 section
 // 6.3).
 func staysLocal(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.IsLoopback()
+	return strings.HasSuffix(host, ".localhost") || isLoopback(host)
 }

@@ -700,7 +700,7 @@ const audit = {
     compact: "compacted the store",
     "create sign-in link": "created a sign-in link",
     "use sign-in link": "signed in with a link",
-    "end sign-in links": "ended all sign-in links and sessions",
+    "end sign-in links": "ended their own sign-in links and sessions",
     repair: "repaired the store",
   },
   /** @type {Record<string, string>} */
