@@ -52,7 +52,7 @@ func (l *FailureLimit) Count(refusal *Refusal, ip netip.Addr, now time.Time) {
 		token := refusal.Token
 		*refusal = Refuse(TooManyFailures)
 		refusal.Token = token
-		refusal.RetryAfter = int(seconds(wait))
+		refusal.RetryAfter = int(WholeSeconds(wait))
 	}
 }
 
@@ -68,7 +68,7 @@ func (l *FailureLimit) CountStray(refusal *Refusal, ip netip.Addr, now time.Time
 	wait := l.fail(ip, now)
 	if wait > 0 && refusal.Code != "" && refusal.Code != TokenInURL && !refusal.Token.Known() {
 		*refusal = Refuse(TooManyFailures)
-		refusal.RetryAfter = int(seconds(wait))
+		refusal.RetryAfter = int(WholeSeconds(wait))
 	}
 }
 

@@ -38,9 +38,9 @@ func (l *Limits) Headers(set func(name, value string)) {
 			policy, left = append(policy, ", "...), append(left, ", "...)
 		}
 		policy = appendParameter(appendParameter(strconv.AppendQuote(policy, limit.name), ";q=", limit.Limit), ";w=",
-			seconds(limit.Window))
+			WholeSeconds(limit.Window))
 		left = appendParameter(appendParameter(strconv.AppendQuote(left, limit.name), ";r=", limit.Remaining), ";t=",
-			seconds(limit.Reset))
+			WholeSeconds(limit.Reset))
 	}
 	set("RateLimit-Policy", string(policy))
 	set("RateLimit", string(left))
@@ -50,8 +50,8 @@ func appendParameter(b []byte, name string, value int64) []byte {
 	return strconv.AppendInt(append(b, name...), value, 10)
 }
 
-// seconds rounds up, so that a request after the announced wait is within the limit.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+// WholeSeconds returns a duration in seconds. It rounds up, so that a request after the announced wait is within the limit.
+func WholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // rate counts a request against the token's rate limit. The request counts even if a later
 // check refuses it. Otherwise, a client could probe its token's permissions without limit.
@@ -66,7 +66,7 @@ func (d *Decision) rate(r *Request, s *scratch) {
 	}
 	if d.Limits.Rate.Exceeded {
 		d.Refusal = Refuse(RateLimited)
-		d.Refusal.RetryAfter = int(seconds(d.Limits.Rate.Reset))
+		d.Refusal.RetryAfter = int(WholeSeconds(d.Limits.Rate.Reset))
 	}
 }
 
@@ -89,7 +89,7 @@ func (d *Decision) quota(r *Request, s *scratch) {
 		d.Refusal.Err = err
 	case d.Limits.Quota.Exceeded:
 		d.Refusal = Refuse(QuotaExceeded)
-		d.Refusal.RetryAfter = int(seconds(d.Limits.Quota.Reset))
+		d.Refusal.RetryAfter = int(WholeSeconds(d.Limits.Quota.Reset))
 	}
 }
 

@@ -76,7 +76,7 @@ func (i *invocation) audit() error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	if listed == 0 && i.output() == outputTable {
+	if listed == 0 && i.tabular() {
 		i.message("no changes")
 	}
 	i.moreEntries(next)

@@ -26,7 +26,8 @@ func chooseSeveral(flags *pflag.FlagSet, name string, values ...string) {
 	_ = flags.SetAnnotation(name, severalOf, values) // can't fail: the flag exists
 }
 
-// listed returns the elements of a list that is separated by commas.
+// listed returns the elements of a list that is separated by commas, trimmed and in lower case.
+// It skips empty ones.
 func listed(list string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for element := range strings.SplitSeq(list, ",") {

@@ -91,8 +91,8 @@ func (i *invocation) create() error {
 			"with `%s`", created.ID, i.call("rotate "+created.ID+" --grace 0s --yes"))
 	}
 	return i.printSecret(created, "created", func() {
-		i.message("Created %s key %q (%s), %s. This is the only time it is shown.", kindName(created.Kind),
-			created.Name, created.ID, i.expiry(created.Token))
+		i.message("Created %s key %s, %s. This is the only time it is shown.", kindName(created.Kind),
+			created.Token, i.expiry(created.Token))
 		if created.Kind != "admin" {
 			i.message("%s", rights(created.Token))
 		}
@@ -147,7 +147,7 @@ func (i *invocation) expiry(t client.Token) string {
 	if t.ExpiresAt.IsZero() {
 		return "never expires"
 	}
-	return fmt.Sprintf("expires %s (%s)", t.ExpiresAt.Format(time.RFC3339), relative(t.ExpiresAt, i.now()))
+	return fmt.Sprintf("expires %s (%s)", rfc3339(t.ExpiresAt), relative(t.ExpiresAt, i.now()))
 }
 
 // kindName returns a token kind's name for messages.
@@ -226,7 +226,10 @@ func (i *invocation) noteUnit(name string) {
 // lifetimeFlag returns an error if a flag with a lifetime can't be parsed.
 func (i *invocation) lifetimeFlag(name string) error {
 	i.noteUnit(name)
-	text := i.flags.String(name)
+	return checkLifetime(name, i.flags.String(name))
+}
+
+func checkLifetime(name, text string) error {
 	if text == "" || text == "never" || strings.Trim(text, "0123456789") == "" {
 		return nil
 	}

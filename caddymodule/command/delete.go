@@ -79,7 +79,7 @@ func (i *invocation) state(t client.Token) string {
 	return "revoked " + ago(t.RevokedAt, i.now())
 }
 
-// lastUse returns a phrase that says how often a key was used, and when and by what last.
+// lastUse returns a phrase with a key's last use and its number of uses.
 func (i *invocation) lastUse(t client.Token) string {
 	if t.LastUsedAt.IsZero() {
 		return "never used"

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -142,7 +141,7 @@ func (i *invocation) printImported(form string, imported client.Imported) error 
 	}
 	for _, capped := range imported.Capped {
 		i.message("%s %q expires at %s, limited by max_lifetime", capped.ID, capped.Name,
-			capped.ExpiresAt.UTC().Format(time.RFC3339))
+			rfc3339(capped.ExpiresAt))
 	}
 	if all := len(imported.IDs) + len(imported.Skipped); all > 0 {
 		i.message("Imported %d of %d keys.", len(imported.IDs), all)

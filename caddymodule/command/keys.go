@@ -20,11 +20,9 @@ type key struct {
 	err error
 }
 
-// keys finds the API keys that the arguments name and removes duplicates.
+// keys finds the API keys that the arguments name and removes duplicates. The arguments must have
+// passed checkNames.
 func (i *invocation) keys(api *endpointClient) ([]key, error) {
-	if err := i.checkNames(i.args...); err != nil {
-		return nil, err
-	}
 	var keys []key
 	for _, arg := range i.args {
 		found, err := i.find(api, arg)

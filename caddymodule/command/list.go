@@ -31,7 +31,7 @@ scripts can check for it.`,
 			"created_at, expires_at, name, last_used_at or usage_count; prefix - for descending (default -created_at)")
 		choose(flags, "sort", "created_at", "-created_at", "expires_at", "-expires_at", "name", "-name", "last_used_at",
 			"-last_used_at", "usage_count", "-usage_count")
-		flags.String("q", "", "Part of the name, the owner or another text, or the beginning of the ID")
+		flags.String("q", "", "Part of the name or of a metadata value such as the owner, or the beginning of the ID")
 		flags.String("kind", "", "api or admin")
 		choose(flags, "kind", "api", "admin")
 		flags.String("status", "", "active, expiring, expired, not_yet_valid, disabled, revoked or damaged")
@@ -93,7 +93,7 @@ func (i *invocation) list() error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	if listed == 0 && i.output() == outputTable {
+	if listed == 0 && i.tabular() {
 		i.message("no API keys")
 	}
 	if total != nil {

@@ -39,6 +39,9 @@ func (i *invocation) call(words string) string {
 	return words
 }
 
+// tabular reports whether the output is a table, which people read.
+func (i *invocation) tabular() bool { return i.output() == outputTable || i.output() == outputWide }
+
 // marshal encodes an object the way the API does. The object must consist of texts, numbers
 // and the like, which can always be encoded.
 func marshal(object any) json.RawMessage {

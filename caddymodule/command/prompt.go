@@ -39,7 +39,7 @@ func (i *invocation) askSettings() error {
 	if err != nil {
 		return api.explain(err)
 	}
-	i.message("A new API key. Press Enter to accept a [default], or Ctrl+C to stop.")
+	i.message("A new API key. Press Enter to accept a [default], or Ctrl-C to stop.")
 	if err := i.askFlag("name", "Name (what the key is for)", nil, ""); err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 		if name != "expires-in" {
 			return nil
 		}
-		if err = i.lifetimeFlag(name); err == nil {
+		if err = checkLifetime(name, answer); err == nil {
 			return nil
 		}
 		i.message("%s", strings.TrimPrefix(err.Error(), "--expires-in: "))
@@ -156,14 +156,11 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 
 // sameCommand returns the command line with the flags that the answers have set.
 func (i *invocation) sameCommand() string {
-	words := []string{i.command}
-	for _, name := range []string{"name", "expires-in", "preset", "scope", "account", "address", "config", "adapter",
-		"output"} {
-		for _, value := range i.values(name) {
-			words = append(words, "--"+name, quoted(value))
-		}
+	words := "create"
+	for _, name := range []string{"name", "expires-in", "preset", "scope", "account", "output"} {
+		words += flagged(" --"+name+" ", i.values(name))
 	}
-	return strings.Join(words, " ")
+	return i.call(words)
 }
 
 // quotedWords joins the words of a command line, quoted for a POSIX shell.

@@ -64,7 +64,7 @@ func (i *invocation) refusals() error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	if form := i.output(); form != outputTable && form != outputWide {
+	if !i.tabular() {
 		return nil
 	}
 	if len(refusals) == 0 {
@@ -73,16 +73,23 @@ func (i *invocation) refusals() error {
 	for _, advice := range i.advise(key, refusals) {
 		i.message("\n%s", advice)
 	}
-	if len(refusals) > 0 && i.ended(key) {
+	if ended := i.ended(key); len(refusals) > 0 && ended != "" {
 		i.message("\nThis key is %s, so changing it doesn't make it work again. Create a new key instead:\n  %s",
-			key.Status, i.call(likeKey(key)))
+			ended, i.call(likeKey(key)))
 	}
 	return nil
 }
 
-// ended reports whether nothing can make the key work again.
-func (i *invocation) ended(key client.Token) bool {
-	return !key.RevokedAt.IsZero() || !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(i.now())
+// ended returns "revoked" or "expired" if nothing can make the key work again, or "". A key's
+// status may be another one, such as disabled.
+func (i *invocation) ended(key client.Token) string {
+	switch {
+	case !key.RevokedAt.IsZero():
+		return "revoked"
+	case !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(i.now()):
+		return "expired"
+	}
+	return ""
 }
 
 // likeKey returns a command that creates a key with the same rights.
@@ -112,7 +119,7 @@ func (i *invocation) advise(key client.Token, refusals []client.RefusedRequest) 
 		if remedies[code] == "" {
 			text = fmt.Sprintf("%s (%d): see docs/errors.md.", code, len(byCode[code]))
 		}
-		if command := commandFor(key, code, byCode[code]); command != "" && !i.ended(key) {
+		if command := commandFor(key, code, byCode[code]); command != "" && i.ended(key) == "" {
 			text += "\n  " + i.call(command)
 		}
 		texts = append(texts, text)
@@ -131,9 +138,9 @@ var remedies = map[string]string{
 	"revoked_token": "someone still uses the revoked key. Find the client by its address and give it a new " +
 		"key.",
 	"disabled_token": "the key is disabled. Enable it if it should work.",
-	"rate_limited":   "the client exceeds the rate limit. Raise the limit, or make the client slower.",
+	"rate_limited":   "the client exceeds the rate limit. Raise the limit, or slow the client down.",
 	"quota_exceeded": "the quota is used up. Raise it, or wait for the next period.",
-	"too_early":      "the requests arrived as early data. Clients repeat them by themselves.",
+	"too_early":      "the requests arrived as early data. Clients retry them automatically.",
 	"body_too_large": "the bodies exceed max_body or max_upload in the configuration.",
 	"body_timeout": "the bodies arrived too slowly. Raise body_timeout in the configuration if clients " +
 		"really are that slow.",

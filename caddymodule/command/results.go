@@ -157,7 +157,6 @@ func dateAndTime(t time.Time) string { return t.UTC().Format(time.DateTime) }
 type csvResults[T object] struct {
 	fields []field[T]
 	out    *csv.Writer
-	err    error // from writing the heading
 }
 
 func newCSVResults[T object](out io.Writer, fields []field[T]) csvResults[T] {
@@ -167,13 +166,11 @@ func newCSVResults[T object](out io.Writer, fields []field[T]) csvResults[T] {
 	for n, f := range fields {
 		head[n] = f.key()
 	}
-	return csvResults[T]{fields, w, w.Write(head)}
+	_ = w.Write(head) // end returns any error
+	return csvResults[T]{fields, w}
 }
 
 func (r csvResults[T]) write(object T) error {
-	if r.err != nil {
-		return r.err
-	}
 	row := make([]string, len(r.fields))
 	for n, f := range r.fields {
 		row[n] = printable(exact(f.value(object)))

@@ -62,7 +62,7 @@ func (i *invocation) rotate() error {
 	if err != nil {
 		return err
 	}
-	if strings.Trim(string(request.Grace), "0") == "" || request.Grace == "0s" {
+	if noGrace(request.Grace) {
 		if err := i.confirm(keys, "Rotate %s without a grace period? The current secret stops working immediately.",
 			""); err != nil {
 			return err
@@ -78,8 +78,8 @@ func (i *invocation) rotate() error {
 		return err
 	}
 	return i.printSecret(rotated, "rotated", func() {
-		i.message("Rotated %q (%s), %s. %s This is the only time the new one is shown.",
-			rotated.Name, rotated.ID, i.expiry(rotated.Token), i.oldSecret(rotated.Token))
+		i.message("Rotated %s, %s. %s This is the only time the new one is shown.",
+			rotated.Token, i.expiry(rotated.Token), i.oldSecret(rotated.Token))
 		if i.oldSecretWorks(keys[0].Token) {
 			i.message("The secret before the old one has stopped working.")
 		}
@@ -87,6 +87,11 @@ func (i *invocation) rotate() error {
 			i.message("To stop the old secret sooner: %s", i.call("edit "+rotated.ID+" --old-secret-until none"))
 		}
 	})
+}
+
+// noGrace reports whether a grace period is zero in any unit.
+func noGrace(period client.Lifetime) bool {
+	return strings.Trim(strings.TrimRight(string(period), "shd"), "0") == ""
 }
 
 func (i *invocation) oldSecretWorks(t client.Token) bool { return t.PreviousValidUntil.After(i.now()) }

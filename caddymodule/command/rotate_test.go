@@ -40,13 +40,16 @@ func TestCommandRotate(t *testing.T) {
 		s.present(t, second) == "active" || !strings.Contains(got.err, "has stopped working") {
 		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
-	asked := func(answer string) outcome {
-		return runAsked(answer, "rotate", id, "--grace", "0", "--address", s.address())
+	asked := func(answer, grace string) outcome {
+		return runAsked(answer, "rotate", id, "--grace", grace, "--address", s.address())
 	}
-	if got := asked("n\n"); got.code != exitRefused || got.out != "" || s.present(t, object.Token) != "active" {
-		t.Errorf("rotate: got unexpected outcome %+v", got)
+	for _, grace := range []string{"0", "00", "0s", "0m", "0h", "0d"} {
+		if got := asked("n\n", grace); got.code != exitRefused || got.out != "" ||
+			s.present(t, object.Token) != "active" {
+			t.Errorf("rotate --grace %s: got unexpected outcome %+v", grace, got)
+		}
 	}
-	if got := asked("y\n"); got.code != exitOK || s.present(t, object.Token) == "active" {
+	if got := asked("y\n", "0h"); got.code != exitOK || s.present(t, object.Token) == "active" {
 		t.Errorf("rotate: got unexpected outcome %+v", got)
 	}
 	got = s.run("rotate", id, "--expires-in", "1h", "--grace", "60s")

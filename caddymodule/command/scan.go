@@ -125,7 +125,7 @@ func (i *invocation) scan() error {
 		return usageErrorf("%d of the paths don't exist; no API key was found elsewhere", s.missing)
 	case s.unread > 0:
 		return errors.New("not everything was read; no API key was found in the rest")
-	case i.output() == outputTable:
+	case i.tabular():
 		i.message("no API keys found")
 	}
 	return nil

@@ -118,14 +118,14 @@ func newSARIFRule(id, name, level, severity, short, help string) sarifRule {
 // change.
 var sarifRules = []sarifRule{
 	newSARIFRule("active-api-key", "ActiveAPIKey", "error", "9.0", "This API key works.",
-		"Revoke the key, or rotate it without a grace period, and remove it from the file. Everybody who can read the "+
+		"Revoke the key, or rotate it without a grace period, and remove it from the file. Anyone who can read the "+
 			"file or its history can use the key."),
 	newSARIFRule("unchecked-api-key", "UncheckedAPIKey", "error", "8.0", "This API key may work.",
 		"The key was not looked up on its server. Find it with `caddy api-token show <id>`, revoke it, and remove it "+
 			"from the file."),
 	newSARIFRule("inactive-api-key", "InactiveAPIKey", "warning", "5.0", "This API key doesn't work at present.",
 		"The key is disabled, damaged or not valid yet, so it may work later. Revoke it, and remove it from the file."),
-	newSARIFRule("unknown-api-key", "UnknownAPIKey", "warning", "4.0", "This API key's server isn't known.",
+	newSARIFRule("unknown-api-key", "UnknownAPIKey", "warning", "4.0", "The server doesn't know this API key.",
 		"The key was deleted, or it belongs to another installation. Look it up there, revoke it, and remove it from "+
 			"the file."),
 	newSARIFRule("ended-api-key", "EndedAPIKey", "note", "1.0", "This API key no longer works.",

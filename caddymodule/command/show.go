@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,7 +42,7 @@ func (i *invocation) show() error {
 		return err
 	}
 	if err := i.showToken(token); err != nil || i.output() != outputTable ||
-		!token.PreviousValidUntil.After(i.now()) {
+		!i.oldSecretWorks(token) {
 		return err
 	}
 	old, err := api.PreviousUse(i.ctx, token.ID)
@@ -79,17 +78,14 @@ func (i *invocation) showToken(token client.Token) (err error) {
 
 // showAll prints a token, one field per line.
 func (i *invocation) showAll(t client.Token) error {
-	out := newTable(i.out, i.screen, []column{{style: func(string) style { return bold }},
-		{rank: 1, least: 20, wrap: true, style: statusStyle}})
-	out.whole = true
-	var failed []error
-	line := func(name, value string) { failed = append(failed, out.row([]string{name, value})) }
+	var rows [][]string
+	line := func(name, value string) { rows = append(rows, []string{name, value}) }
 	moment := func(name string, at time.Time, none string) {
 		if at.IsZero() {
 			line(name, none)
 			return
 		}
-		line(name, fmt.Sprintf("%s (%s)", at.UTC().Format(time.RFC3339), relative(at, i.now())))
+		line(name, fmt.Sprintf("%s (%s)", rfc3339(at), relative(at, i.now())))
 	}
 	line("id", t.ID)
 	line("name", t.Name)
@@ -129,5 +125,6 @@ func (i *invocation) showAll(t client.Token) error {
 	line("last used from", t.LastUsedIP)
 	line("last used by", t.LastUsedUserAgent)
 	line("last used for", t.LastUsedRoute)
-	return errors.Join(append(failed, out.end())...)
+	return i.printFacts([]column{{style: func(string) style { return bold }},
+		{rank: 1, least: 20, wrap: true, style: statusStyle}}, rows)
 }

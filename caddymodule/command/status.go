@@ -64,7 +64,7 @@ type requestsToday struct {
 const (
 	// expiringNext is the maximum number of keys that status shows.
 	expiringNext = 5
-	// countTries is how often status asks for the number of keys. The first count of a million
+	// countTries is how many times status asks for the number of keys. The first count of a million
 	// keys takes about a second.
 	countTries = 5
 	// backupAge is the age at which status suggests a new backup.
@@ -198,10 +198,12 @@ func (i *invocation) printStatus(s *status) error {
 	return nil
 }
 
-// printFacts prints a table without a heading. A cell with a space stays empty.
+// printFacts prints a table without a heading, and never leaves out a column. A cell that is a
+// single space stays empty instead of becoming "-".
 func (i *invocation) printFacts(columns []column, rows [][]string) error {
 	var text bytes.Buffer
 	t := newTable(&text, i.screen, columns)
+	t.whole = true
 	for _, row := range rows {
 		if err := t.row(row); err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -262,7 +261,7 @@ func (i *invocation) clock() error {
 		i.message("No change was needed: the clock agrees with the recorded time.")
 		return nil
 	}
-	i.message("Accepted %s as the current time; it was %s.", clock.To.UTC().Format(time.RFC3339),
-		clock.From.UTC().Format(time.RFC3339))
+	i.message("Accepted %s as the current time; it was %s.", rfc3339(clock.To),
+		rfc3339(clock.From))
 	return nil
 }

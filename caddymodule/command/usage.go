@@ -136,7 +136,7 @@ func (i *invocation) usageHistory() error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	if len(points) == 0 && i.output() == outputTable {
+	if len(points) == 0 && i.tabular() {
 		i.message("no requests")
 	}
 	return nil

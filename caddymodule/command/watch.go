@@ -20,9 +20,9 @@ import (
 const (
 	// watchInterval is how often watch lists the keys if nothing happens.
 	watchInterval = 2 * time.Second
-	// watchShare limits watch to this share of the time that listing takes, which matters if
-	// there are very many keys.
-	watchShare = 5
+	// watchPause is how long watch waits after listing, in multiples of the time that listing
+	// took. It matters if there are very many keys.
+	watchPause = 5
 	// watchRows is the number of keys that watch shows on a terminal of unknown height.
 	watchRows = 20
 )
@@ -124,7 +124,7 @@ func (w *watcher) run() error {
 		if err != nil || w.ctx.Err() != nil {
 			return err
 		}
-		w.wait(watchShare * time.Since(begun))
+		w.wait(watchPause * time.Since(begun))
 		var tick <-chan time.Time
 		if w.redraws { // the times in the table depend on the current time
 			tick = w.after(watchInterval)

@@ -36,7 +36,7 @@ request counts like any other request with the key, and doesn't reach the backen
 
 The key is read from the environment variable ` + keyVariable + `, or from standard
 input with --key-stdin. It is sent only to the gate, and over plain HTTP only if the
-gate is on this machine.
+gate is on this machine or you add --insecure-http.
 
 The exit status is 4 if the gate refuses the key.`,
 		Example: `  $ caddy api-token whoami https://molly.example.com
@@ -48,29 +48,6 @@ The exit status is 4 if the gate refuses the key.`,
 		outputFlag(flags, "table or json", outputTable, outputJSON)
 	},
 	run: (*invocation).whoami,
-}
-
-// ownKey is a gate's response about the key.
-type ownKey struct {
-	ID          string         `json:"id"`
-	Name        string         `json:"name"`
-	Account     string         `json:"account"`
-	Scopes      []string       `json:"scopes"`
-	Resources   []string       `json:"resources"`
-	ExpiresAt   time.Time      `json:"expires_at"`
-	ExpiresSoon bool           `json:"expires_soon"`
-	Rotated     bool           `json:"rotated"`
-	RateLimit   *limitStanding `json:"rate_limit"`
-	Quota       *limitStanding `json:"quota"`
-}
-
-type limitStanding struct {
-	Requests  int64  `json:"requests"`
-	Window    string `json:"window"`
-	Period    string `json:"period"`
-	Remaining int64  `json:"remaining"`
-	// ResetIn is in seconds.
-	ResetIn int64 `json:"reset_in"`
 }
 
 func (i *invocation) whoami() error {
@@ -85,17 +62,13 @@ func (i *invocation) whoami() error {
 	if err != nil {
 		return err
 	}
-	body, err := i.askGate(target, secret)
+	key, body, err := i.askGate(target, secret)
 	if err != nil {
 		return err
 	}
 	if i.output() == outputJSON {
 		_, err = fmt.Fprintln(i.out, printableJSON(body))
 		return err
-	}
-	var key ownKey
-	if err := json.Unmarshal(body, &key); err != nil {
-		return &unreachableError{text: "the gate's response has an unexpected format", err: err}
 	}
 	return i.printOwnKey(key)
 }
@@ -132,7 +105,7 @@ func schemeFor(text string) string {
 // isLoopback reports whether a host name refers to this machine.
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // ownSecret returns the key to ask about.
@@ -150,17 +123,18 @@ func (i *invocation) ownSecret() (string, error) {
 // maxOwnKey is the maximum length of a gate's response in bytes. A key has at most 256 scopes.
 const maxOwnKey = 1 << 20
 
-// askGate requests the facts about the key. It never follows redirects, because they would take
+// askGate requests the facts about the key, and returns them also as the gate has sent them. It
+// never follows redirects, because they would take
 // the key to another server.
-func (i *invocation) askGate(target *url.URL, secret string) (json.RawMessage, error) {
+func (i *invocation) askGate(target *url.URL, secret string) (key gate.OwnKey, body json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(i.ctx, responseTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
 	if err != nil {
-		return nil, usageErrorf("the gate's URL: %v", err)
+		return key, nil, usageErrorf("the gate's URL: %v", err)
 	}
 	if strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, usageErrorf("the key contains a character that no key has")
+		return key, nil, usageErrorf("the key contains a character that no key has")
 	}
 	request.Header.Set("Authorization", "Bearer "+secret)
 	request.Header.Set("Accept", "application/json, application/problem+json")
@@ -180,38 +154,38 @@ func (i *invocation) askGate(target *url.URL, secret string) (json.RawMessage, e
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
-		return nil, &unreachableError{text: fmt.Sprintf("no response from %s: %v", target.Host, err), err: err}
+		return key, nil, &unreachableError{text: fmt.Sprintf("no response from %s: %v", target.Host, err), err: err}
 	}
 	defer func() { _ = response.Body.Close() }() // opened for reading only
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxOwnKey))
+	body, err = io.ReadAll(io.LimitReader(response.Body, maxOwnKey))
 	if err != nil {
-		return nil, &unreachableError{text: fmt.Sprintf("the response from %s is incomplete: %v", target.Host, err),
+		return key, nil, &unreachableError{text: fmt.Sprintf("the response from %s is incomplete: %v", target.Host, err),
 			err: err}
 	}
 	return i.gateResponse(target, response, body)
 }
 
-// gateResponse returns the body of a gate's response about the key, or an error that says what
-// else has responded or why the gate refused.
-func (i *invocation) gateResponse(target *url.URL, response *http.Response, body []byte) (json.RawMessage, error) {
+// gateResponse returns a gate's response about the key, or an error that says what else has
+// responded or why the gate refused.
+func (i *invocation) gateResponse(target *url.URL, response *http.Response, body []byte) (key gate.OwnKey,
+	_ json.RawMessage, err error) {
 	var refused struct{ Code, Detail string }
-	var key ownKey
 	foreign := &unreachableError{text: fmt.Sprintf("%s responded with status %d, but not as a gate that knows %s; "+
 		"check the URL, and that the gate serves this path", target.Host, response.StatusCode, target.Path)}
 	switch {
 	case response.StatusCode == http.StatusOK:
 		if json.Unmarshal(body, &key) != nil || key.ID == "" {
-			return nil, foreign
+			return key, nil, foreign
 		}
-		return json.RawMessage(strings.TrimSpace(string(body))), nil
+		return key, json.RawMessage(strings.TrimSpace(string(body))), nil
 	case json.Unmarshal(body, &refused) != nil || !slices.Contains(gate.Codes(), gate.Code(refused.Code)):
-		return nil, foreign // the dashboard, for example, responds with another code
+		return key, nil, foreign // the dashboard, for example, responds with another code
 	case refused.Code == string(gate.RouteNotAllowed):
-		return nil, &unreachableError{text: "the gate accepts the key, but it can't say anything about it: " +
+		return key, nil, &unreachableError{text: "the gate accepts the key, but it can't say anything about it: " +
 			"its version of Mollygate is too old"}
 	}
 	i.message("Refused with %d %s: %s", response.StatusCode, refused.Code, refused.Detail)
-	return nil, exitError(refusedCode(response.StatusCode))
+	return key, nil, exitError(refusedCode(response.StatusCode))
 }
 
 // refusedCode returns the exit code for a gate's refusal.
@@ -223,10 +197,10 @@ func refusedCode(status int) int {
 }
 
 // printOwnKey prints what the gate knows about the key, one fact per line.
-func (i *invocation) printOwnKey(k ownKey) error {
+func (i *invocation) printOwnKey(k gate.OwnKey) error {
 	expires := never
-	if !k.ExpiresAt.IsZero() {
-		expires = fmt.Sprintf("%s (%s)", rfc3339(k.ExpiresAt), relative(k.ExpiresAt, i.now()))
+	if k.ExpiresAt != nil {
+		expires = fmt.Sprintf("%s (%s)", rfc3339(*k.ExpiresAt), relative(*k.ExpiresAt, i.now()))
 	}
 	rows := [][]string{
 		{"id", k.ID}, {"name", k.Name}, {"account", k.Account}, {"scopes", strings.Join(k.Scopes, ", ")},
@@ -236,10 +210,10 @@ func (i *invocation) printOwnKey(k ownKey) error {
 	}
 	rows = append(rows, []string{"expires", expires})
 	for _, limit := range []struct {
-		name, per string
-		*limitStanding
-	}{{"rate limit", "", k.RateLimit}, {"quota", "", k.Quota}} {
-		if limit.limitStanding == nil {
+		name string
+		*gate.OwnLimit
+	}{{"rate limit", k.RateLimit}, {"quota", k.Quota}} {
+		if limit.OwnLimit == nil {
 			continue
 		}
 		reset := time.Duration(limit.ResetIn) * time.Second
