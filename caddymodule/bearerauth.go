@@ -186,11 +186,13 @@ func (c CustomRoute) addTo(table *gate.Table) error {
 		if err := source.Check(&route); err != nil {
 			return fmt.Errorf("route %s %s: %w", gate.ConfigWord(c.Method), gate.ConfigWord(c.Path), err)
 		}
-		sources = append(sources, source)
-		known := func(t token.ResourceType) bool { return t.Name == target.Type }
-		if !slices.ContainsFunc(table.ResourceTypes, known) {
+		i := slices.IndexFunc(table.ResourceTypes, func(t token.ResourceType) bool { return t.Names(target.Type) })
+		if i >= 0 {
+			source.Type = table.ResourceTypes[i].Name // target.Type may be an alias
+		} else {
 			table.ResourceTypes = append(slices.Clip(table.ResourceTypes), token.ResourceType{Name: target.Type})
 		}
+		sources = append(sources, source)
 	}
 	route.Targets = gate.CustomTargets(sources, table.ResourceTypes)
 	table.Routes = append(table.Routes, route)

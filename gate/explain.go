@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -135,11 +136,13 @@ func (g *Gate) explainTargets(question *Question, r *Request, f *Finding) Refusa
 		return refusal
 	}
 	call := Call{Path: r.Path, Query: r.Query, ContentType: []string{"application/json"}, Body: question.Body}
+	var refusal Refusal
 	if invalid, ok := errors.AsType[*BodyError](g.Adapt(f.Route, &call)); ok {
-		return f.RefuseBody(invalid)
+		refusal = f.RefuseBody(invalid)
+	} else {
+		refusal = g.Bind(f, &call)
 	}
-	refusal := g.Bind(f, &call)
-	if refusal.Code == AmbiguousTarget && question.Body == nil {
+	if refusal.Code == AmbiguousTarget && question.Body == nil && r.Method != http.MethodGet {
 		f.Binding = Binding{}
 		return Refusal{}
 	}
@@ -236,7 +239,9 @@ func (d *Decision) passedResources() string {
 	case len(resources) == 0:
 		return "The key isn't bound to resources."
 	case d.Route.Listing != nil:
-		return "The response contains only " + listed(resources) + "."
+		return "The response lists only what the key may act on: " + listed(resources) + "."
+	case !d.Read && d.Route.AdaptUpload != nil:
+		return "The key may act only on " + listed(resources) + ". To check an upload, give its target."
 	case !d.Read:
 		return "The key may act only on " + listed(resources) + ". To check what the request acts on, give its body " +
 			"or its target."

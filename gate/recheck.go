@@ -33,7 +33,8 @@ func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Ti
 
 // RecheckMatch returns a refusal if the matched token no longer allows the request that f
 // describes. A match without a known token means that the secret is no longer valid.
-// RecheckMatch reads only f's route and targets, and doesn't count against the token's limits.
+// RecheckMatch reads f's route, its targets and the resources to which its token was bound. It
+// doesn't count against the token's limits.
 func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)

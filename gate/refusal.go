@@ -125,7 +125,7 @@ var rules = map[Code]rule{
 	InvalidRequestBody: {http.StatusBadRequest, noChallenge, "Invalid request body",
 		"The request body is not valid for this path."},
 	AmbiguousTarget: {http.StatusBadRequest, noChallenge, "Ambiguous target",
-		"It isn't clear on which resources the request acts, and this API key may act only on some."},
+		"The gate can't tell which resources the request acts on, and this API key may act only on some."},
 	BodyTooLarge: {http.StatusRequestEntityTooLarge, noChallenge, "Body too large",
 		"The request body is larger than this route accepts."},
 	BodyTimeout: {http.StatusRequestTimeout, noChallenge, "Body timeout",

@@ -11,7 +11,8 @@ import (
 
 // A token that is bound to resources may only send requests that act on these. What a request
 // acts on is known once its body is complete, or once the fields before an upload's file are.
-// Only what the gate has read this way is forwarded.
+// Only what the gate has read this way is forwarded. An upload's fields are forwarded as they
+// are, because forms that can be read in several ways are refused.
 
 // Binding is the part of a [Finding] about the resources that a request acts on.
 type Binding struct {
@@ -106,10 +107,10 @@ func (f *Finding) allowTargets() Refusal {
 			return Refusal{}
 		}
 		return refuseResource("", "The response doesn't say in which "+listing.Unnamed[i]+
-			" each "+listing.Type+" is, so it can't be limited to those of this API key.")
+			" each "+listing.Type+" is, so the gate can't limit it to this API key's resources.")
 	case f.Route.Targets == nil && f.Route.AdaptUpload == nil:
 		return refuseResource("", "This API key may act only on "+listed(resources)+
-			", and requests on this path can't be limited to that.")
+			", and requests on this path can't be limited to these.")
 	case !f.Read:
 		return Refusal{}
 	}
@@ -119,7 +120,7 @@ func (f *Finding) allowTargets() Refusal {
 		return Refusal{}
 	case refused == token.Resource{}:
 		return refuseResource("", "This API key may act only on "+listed(resources)+
-			", and the request acts on none of that.")
+			", and the request acts on none of these.")
 	}
 	return refuseResource(refused.String(), "This API key may not act on "+refused.String()+"; it may act only on "+
 		listed(resources)+".")
@@ -145,8 +146,9 @@ func (f *Finding) Patterns() (patterns []string) {
 	if len(f.Targets) == 0 || !f.bound() {
 		return nil
 	}
-	for _, pattern := range f.Match.Token.Resources {
-		if slices.ContainsFunc(f.Targets, token.Resources{pattern}.Cover) {
+	resources := f.Match.Token.Resources
+	for i, pattern := range resources {
+		if slices.ContainsFunc(f.Targets, resources[i:i+1].Cover) {
 			patterns = append(patterns, pattern)
 		}
 	}

@@ -24,6 +24,13 @@ func boundRoutes() []Route {
 			Listing: &Listing{Type: "unikernel", Unnamed: []string{"instance"}}},
 		{Method: "GET", Path: "/all", Scope: scope},
 		{Method: "POST", Path: "/act", Scope: scope, Targets: targets},
+		{Method: "GET", Path: "/see", Scope: scope, Targets: targets},
+		{Method: "POST", Path: "/convert", Scope: scope, Targets: targets, Adapt: func(call *Call) error {
+			if len(call.Body) == 0 {
+				return &BodyError{Detail: "The body is empty."}
+			}
+			return nil
+		}},
 		{Method: "POST", Path: "/upload", Scope: scope, Upload: true, AdaptUpload: func(u *Upload) error {
 			u.Targets = resources(u.ContentType...)
 			return nil
@@ -185,9 +192,13 @@ func TestExplainResources(t *testing.T) {
 		{bound, "POST", "/act?unikernel/api", "", nil, ResourceNotAllowed, "may not act on unikernel/api"},
 		{bound, "POST", "/act", " ", nil, AmbiguousTarget, "The body is missing"},
 		{bound, "POST", "/act", "", resources("block/db"), ResourceNotAllowed, "block/db"},
-		{bound, "POST", "/upload", "", nil, "", "give its body"},
+		{bound, "GET", "/see", "", nil, AmbiguousTarget, "The body is missing"},
+		{bound, "GET", "/see?unikernel/web", "", nil, "", "acts on unikernel/web, and the key"},
+		{bound, "POST", "/convert", "", nil, "", "give its body or its target"},
+		{bound, "POST", "/convert", "unikernel/api", nil, ResourceNotAllowed, "may not act on unikernel/api"},
+		{bound, "POST", "/upload", "", nil, "", "an upload, give its target"},
 		{bound, "POST", "/upload", "", resources("unikernel/web"), "", "acts on unikernel/web"},
-		{bound, "GET", "/list", "", nil, "", "contains only unikernel/web"},
+		{bound, "GET", "/list", "", nil, "", "lists only what the key may act on: unikernel/web"},
 		{bound, "GET", "/all", "", nil, ResourceNotAllowed, "can't be limited"},
 	} {
 		question := Question{Method: tt.method, Target: tt.target, Text: tt.text, Targets: tt.targets, Now: testNow}

@@ -206,9 +206,8 @@ func checkScopeName(name string) error {
 type ScopePrefixes map[string]bool
 
 // ExplicitPrefixes returns the prefixes of the explicit scopes in any of the tables. All scopes
-// with these prefixes are explicit, so the grant "*" never covers in one
-// table what another table excludes. All gates in a configuration and its [Catalog] must
-// therefore use the same tables.
+// with these prefixes are explicit, so the grant "*" never covers in one table what another table
+// excludes. All gates in a configuration and its [Catalog] must therefore use the same tables.
 func ExplicitPrefixes(tables ...Table) ScopePrefixes {
 	explicit := make(ScopePrefixes)
 	for _, table := range tables {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/mollygate/mollygate/token"
@@ -22,7 +24,7 @@ import (
 // frameworks read in different ways, and rewrites what it has read to a form that all of them
 // read in the same way.
 type TargetSource struct {
-	// Type is the type of the resource.
+	// Type is the type of the resource: one of the table's types or another one.
 	Type string
 	// In is TargetInQuery, TargetInJSON or TargetInPath.
 	In string
@@ -120,7 +122,7 @@ func (s TargetSource) target(name string, types []token.ResourceType) (token.Res
 	target.Container = types[i].Container
 	if check := types[i].Check; check != nil {
 		var err error
-		if target.Name, err = check(name, false); err != nil {
+		if target.Name, err = check(name); err != nil {
 			return target, bodyErrorf("The name of the %s: %v.", s.Type, strings.TrimSuffix(err.Error(), "."))
 		}
 	}
@@ -146,7 +148,11 @@ func (s TargetSource) names(call *Call, body jsontext.Value) ([]string, error) {
 		}
 		return []string{name}, nil
 	}
-	names, err := memberNames(body, strings.Split(s.Name, "."))
+	path := strings.Split(s.Name, ".")
+	if err := queryWithout(call.Query, path[0]); err != nil {
+		return nil, err
+	}
+	names, err := memberNames(body, path)
 	if err == nil && len(names) == 0 {
 		err = bodyErrorf("The JSON must name the %s in %s.", s.Type, s.Name)
 	}
@@ -159,16 +165,11 @@ func queryTarget(query, name string) (value, rewritten string, err error) {
 	found := false
 	parameters := strings.Split(query, "&")
 	for i, raw := range parameters {
-		if strings.Contains(raw, ";") {
-			return "", query, bodyErrorf("Write %%3B instead of ; in the query, because some programs treat it as &.")
-		}
-		rawName, rawValue, _ := strings.Cut(raw, "=")
-		key, err := url.QueryUnescape(rawName)
+		key, rawValue, err := splitParameter(raw)
 		if err != nil {
-			return "", query, bodyErrorf("The query isn't escaped correctly.")
+			return "", query, err
 		}
-		base, _, _ := strings.Cut(key, "[")
-		if !strings.EqualFold(strings.TrimSpace(strings.Trim(base, "\x00")), name) {
+		if !means(key, name) {
 			continue
 		}
 		if found || key != name {
@@ -186,6 +187,46 @@ func queryTarget(query, name string) (value, rewritten string, err error) {
 	return value, strings.Join(parameters, "&"), nil
 }
 
+// queryWithout returns an error if a query contains a member's name. Some frameworks, such as
+// Rails, prefer a query parameter to a member of the body.
+func queryWithout(query, member string) error {
+	for raw := range strings.SplitSeq(query, "&") {
+		switch key, _, err := splitParameter(raw); {
+		case err != nil:
+			return err
+		case means(key, member):
+			return bodyErrorf("The query must not contain %s, because the body does.", member)
+		}
+	}
+	return nil
+}
+
+// splitParameter returns the name and the escaped value of a query parameter.
+func splitParameter(raw string) (name, value string, err error) {
+	if strings.Contains(raw, ";") {
+		return "", "", bodyErrorf("Write %%3B instead of ; in the query, because some programs treat it as &.")
+	}
+	name, value, _ = strings.Cut(raw, "=")
+	if name, err = url.QueryUnescape(name); err != nil {
+		return "", "", bodyErrorf("The query isn't escaped correctly.")
+	}
+	return name, value, nil
+}
+
+// likeUnderscore replaces the characters that PHP reads as an underscore in a parameter's name.
+var likeUnderscore = strings.NewReplacer(".", "_", " ", "_", "[", "_")
+
+// means reports whether a program could read the key of a query parameter as name. Some ignore
+// letter case and spaces, take a bracket for the beginning of an index, or end a key at a NUL.
+func means(key, name string) bool {
+	key, _, _ = strings.Cut(strings.TrimLeft(key, "\x00"), "\x00")
+	key = strings.TrimSpace(key)
+	base, _, _ := strings.Cut(key, "[")
+	return strings.EqualFold(strings.TrimSpace(base), name) ||
+		strings.EqualFold(likeUnderscore.Replace(key), likeUnderscore.Replace(name)) ||
+		strings.EqualFold(likeUnderscore.Replace(base), likeUnderscore.Replace(name))
+}
+
 // readTargetBody returns the request's body in a compact form with plain strings, or nil if no
 // source needs it.
 func readTargetBody(sources []TargetSource, call *Call) (jsontext.Value, error) {
@@ -195,11 +236,11 @@ func readTargetBody(sources []TargetSource, call *Call) (jsontext.Value, error) 
 	if len(call.ContentType) != 1 || !isJSON(call.ContentType[0]) {
 		return nil, bodyErrorf("Send the body as JSON, with exactly one header Content-Type: application/json.")
 	}
-	decoder := jsontext.NewDecoder(strings.NewReader(string(call.Body)))
+	decoder := jsontext.NewDecoder(bytes.NewReader(call.Body))
 	body, err := decoder.ReadValue()
 	if err == nil {
 		body = body.Clone()
-		err = body.Format(jsontext.PreserveRawStrings(false))
+		err = body.Format()
 	}
 	if err != nil {
 		return nil, bodyErrorf("The body isn't valid JSON (RFC 8259), or a member occurs twice.")
@@ -217,19 +258,20 @@ func isJSON(contentType string) bool {
 		(charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// memberNames returns the names at a path of members. Each element of an array counts. Whole
-// numbers are names too.
+// memberNames returns the names at a path of members in valid JSON. Each element of an array
+// counts. Whole numbers are names too.
 func memberNames(value jsontext.Value, path []string) (names []string, err error) {
-	decoder := jsontext.NewDecoder(strings.NewReader(string(value)))
-	switch kind := decoder.PeekKind(); {
+	switch kind := value.Kind(); {
 	case kind == jsontext.KindBeginArray:
-		_, _ = decoder.ReadToken()
-		for decoder.PeekKind() != jsontext.KindEndArray {
-			element, err := decoder.ReadValue()
-			if err != nil {
-				return nil, bodyErrorf("The body isn't valid JSON.")
+		var elements []jsontext.Value
+		if err := json.Unmarshal(value, &elements); err != nil {
+			return nil, err
+		}
+		for _, element := range elements {
+			if element.Kind() == jsontext.KindBeginArray { // the path also limits the depth
+				return nil, bodyErrorf("The JSON must not name resources in an array inside an array.")
 			}
-			more, err := memberNames(element.Clone(), path)
+			more, err := memberNames(element, path)
 			if err != nil {
 				return nil, err
 			}
@@ -241,35 +283,21 @@ func memberNames(value jsontext.Value, path []string) (names []string, err error
 	case kind != jsontext.KindBeginObject:
 		return nil, bodyErrorf("The JSON must be an object that contains the member %s.", path[0])
 	}
-	member, err := soleMember(decoder, path[0])
-	if err != nil || member == nil {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(value, &members); err != nil {
 		return nil, err
 	}
-	return memberNames(member, path[1:])
-}
-
-// soleMember returns the value of an object's member, or nil if there is none. Members whose
-// names differ only in letter case are an error, because some programs ignore the case.
-func soleMember(decoder *jsontext.Decoder, name string) (found jsontext.Value, err error) {
-	_, _ = decoder.ReadToken() // the beginning of the object
-	for decoder.PeekKind() != jsontext.KindEndObject {
-		key, err := decoder.ReadToken()
-		if err != nil {
-			return nil, bodyErrorf("The body isn't valid JSON.")
-		}
-		text := key.String()
-		value, err := decoder.ReadValue()
-		if err != nil {
-			return nil, bodyErrorf("The body isn't valid JSON.")
-		}
-		switch {
-		case text == name:
-			found = value.Clone()
-		case strings.EqualFold(text, name):
-			return nil, bodyErrorf("The JSON has a member whose name differs from %s only in letter case.", name)
+	for name := range members {
+		// Some programs ignore the letter case.
+		if name != path[0] && strings.EqualFold(name, path[0]) {
+			return nil, bodyErrorf("The JSON has a member whose name differs from %s only in letter case.", path[0])
 		}
 	}
-	return found, nil
+	member, ok := members[path[0]]
+	if !ok {
+		return nil, nil
+	}
+	return memberNames(member, path[1:])
 }
 
 var wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,17})$`)
@@ -278,10 +306,7 @@ func scalarName(value jsontext.Value) ([]string, error) {
 	switch {
 	case value.Kind() == jsontext.KindString:
 		text, err := jsontext.AppendUnquote(nil, value)
-		if err != nil {
-			return nil, bodyErrorf("The body isn't valid JSON.")
-		}
-		return []string{string(text)}, nil
+		return []string{string(text)}, err
 	case wholeNumber.Match(value):
 		return []string{string(value)}, nil
 	}

@@ -44,8 +44,8 @@ func TestTargetSourceCheck(t *testing.T) {
 func TestCustomTargets(t *testing.T) {
 	t.Parallel()
 	sources := map[string]TargetSource{"query": {"project", TargetInQuery, "name"}, "json": {"volume", TargetInJSON,
-		"volume.name"}, "path": {"project", TargetInPath, "2"}, "typed": {"unikernel", TargetInQuery, "name"}}
-	types := []token.ResourceType{{Name: "unikernel", Check: func(name string, _ bool) (string, error) {
+		"volume.name"}, "path": {"project", TargetInPath, "2"}, "id": {"project", TargetInQuery, "project_id"}, "typed": {"unikernel", TargetInQuery, "name"}}
+	types := []token.ResourceType{{Name: "unikernel", Check: func(name string) (string, error) {
 		if strings.Contains(name, " ") {
 			return "", errors.New("contains a space")
 		}
@@ -74,6 +74,14 @@ func TestCustomTargets(t *testing.T) {
 		{"query", Call{Query: "name[]=web"}, "!The query must contain", ""},
 		{"query", Call{Query: "name=web&name[x]=api"}, "!The query must contain", ""},
 		{"query", Call{Query: "name=web&%20name=api"}, "!The query must contain", ""},
+		{"query", Call{Query: "name=web&name%00x=api"}, "!The query must contain", ""},
+		{"query", Call{Query: "name=web&%00name=api"}, "!The query must contain", ""},
+		{"id", Call{Query: "project_id=web&project=api&id=1&project__id=2"}, "project/web", ""},
+		{"id", Call{Query: "project_id=web&project.id=api"}, "!The query must contain", ""},
+		{"id", Call{Query: "project_id=web&project+id=api"}, "!The query must contain", ""},
+		{"id", Call{Query: "project_id=web&project[id=api"}, "!The query must contain", ""},
+		{"id", Call{Query: "project_id=web&Project.ID[x]=api"}, "!The query must contain", ""},
+		{"id", Call{Query: "project.id=web"}, "!The query must contain", ""},
 		{"query", Call{Query: "x=1;name=api&name=web"}, "!Write %3B", ""},
 		{"query", Call{Query: "name=a+b"}, "!The query parameter name isn't escaped", ""},
 		{"query", Call{Query: "name=%zz"}, "!The query parameter name isn't escaped", ""},
@@ -86,6 +94,13 @@ func TestCustomTargets(t *testing.T) {
 		{"typed", Call{Query: "name=WEB"}, "unikernel/web", ""},
 		{"typed", Call{Query: "name=a%20b"}, "!The name of the unikernel: contains a space", ""},
 		{"json", Call{Body: []byte(`{"volume":{"name":"db"}}`)}, "volume/db", ""},
+		{"json", Call{Query: "x=1&name=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "volume/db", ""},
+		{"json", Call{Query: "volume[name]=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!The query must not", ""},
+		{"json", Call{Query: "v%6Flume=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!The query must not", ""},
+		{"json", Call{Query: "x;volume=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!Write %3B", ""},
+		{"json", Call{Body: []byte(`{"volume":{"name":[["db"]]}}`)}, "!The JSON must not name resources in an array", ""},
+		{"json", Call{Body: []byte(`[[{"volume":{"name":"db"}}]]`)}, "!The JSON must not name resources in an array", ""},
+		{"json", Call{Body: []byte(`[{"volume":{"name":"db"}}]`)}, "volume/db", ""},
 		{"json", Call{Body: []byte(" {\"volume\" : {\"n\\u0061me\":\"d\\u0062\"}, \"x\":[1.50] }\n")}, "volume/db",
 			`{"volume":{"name":"db"},"x":[1.50]}`},
 		{"json", Call{Body: []byte(`{"volume":{"name":["db","web"]}}`)}, "volume/db volume/web", ""},

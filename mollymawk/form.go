@@ -232,7 +232,8 @@ func (r *formReader) has(name string) bool {
 	return slices.ContainsFunc(r.fields, func(f formField) bool { return f.name == name })
 }
 
-// values returns a copy of the fields.
+// values returns a copy of the fields. Changes to it aren't forwarded: the fields keep the
+// client's spelling, because forms that can be read in several ways are refused.
 func (r *formReader) values() values {
 	v := values{place: "The form"}
 	for _, field := range r.fields {

@@ -9,7 +9,7 @@ import (
 // resourceTypes returns the types of resources that requests act on. Albatross ignores the case
 // of their names.
 func resourceTypes() []token.ResourceType {
-	label := func(name string, _ bool) (string, error) {
+	label := func(name string) (string, error) {
 		return strings.ToLower(name), checkLabel("name", name)
 	}
 	return []token.ResourceType{

@@ -98,9 +98,14 @@ type ResourceType struct {
 	// Container is as in [Resource].
 	Container bool
 	// Check returns an error for a name that no resource of the type has. It may return the name
-	// in another spelling, which is how targets and patterns are compared. For a pattern's prefix,
-	// partial is set. Nil accepts any name.
-	Check func(name string, partial bool) (string, error)
+	// in another spelling, which is how targets and patterns are compared. It is also called with
+	// the prefix of a pattern. Nil accepts any name.
+	Check func(name string) (string, error)
+}
+
+// Names reports whether name is the type's name or an alias of it.
+func (t ResourceType) Names(name string) bool {
+	return t.Name == name || slices.Contains(t.Aliases, name)
 }
 
 // CheckResources returns the patterns in their canonical spelling, sorted and without
@@ -134,9 +139,7 @@ func (c Catalog) checkResource(pattern string) (string, error) {
 		return "", fmt.Errorf("%s: write a type, a slash and a name, such as unikernel/web or unikernel/web-*",
 			quote(pattern))
 	}
-	i := slices.IndexFunc(c.ResourceTypes, func(t ResourceType) bool {
-		return t.Name == name || slices.Contains(t.Aliases, name)
-	})
+	i := slices.IndexFunc(c.ResourceTypes, func(t ResourceType) bool { return t.Names(name) })
 	if i < 0 {
 		if len(c.ResourceTypes) == 0 {
 			return "", fmt.Errorf("%s: none of the configured routes can be bound to resources", quote(pattern))
@@ -158,7 +161,7 @@ func (c Catalog) checkResource(pattern string) (string, error) {
 	typ := c.ResourceTypes[i]
 	if typ.Check != nil && prefix != "" {
 		var err error
-		if prefix, err = typ.Check(prefix, partial); err != nil {
+		if prefix, err = typ.Check(prefix); err != nil {
 			return "", fmt.Errorf("%s: %w", quote(pattern), err)
 		}
 	}

@@ -74,7 +74,7 @@ var resourceCatalog = Catalog{ResourceTypes: []ResourceType{
 	{Name: "block", Aliases: []string{"volume"}},
 }}
 
-func lowered(name string, _ bool) (string, error) {
+func lowered(name string) (string, error) {
 	if strings.Contains(name, " ") {
 		return "", errors.New("must not contain a space")
 	}

@@ -119,7 +119,7 @@ func (p *pending) add(entry []byte) {
 	}
 	for pattern := range bytes.SplitSeq(e.texts[textMore], []byte("\n")) {
 		if len(pattern) > 0 {
-			use.useResource(p.word(pattern), dayOfHour(hourOf(e.at)))
+			use.useResource(pattern, dayOfHour(hourOf(e.at)))
 		}
 	}
 	if len(use.last) == 0 || e.at >= use.lastAt {
@@ -193,14 +193,14 @@ func (u *tokenUse) count(hour int64, scope, outcome string) {
 }
 
 // useResource notes that a pattern was used on a day.
-func (u *tokenUse) useResource(pattern string, day Day) {
-	i, found := slices.BinarySearchFunc(u.resources, pattern, func(use ResourceUse, pattern string) int {
-		return cmp.Compare(use.Pattern, pattern)
+func (u *tokenUse) useResource(pattern []byte, day Day) {
+	i, found := slices.BinarySearchFunc(u.resources, pattern, func(use ResourceUse, pattern []byte) int {
+		return cmp.Compare(use.Pattern, string(pattern))
 	})
 	if found {
 		u.resources[i].Day = max(u.resources[i].Day, day)
 	} else if len(u.resources) < maxResourceUses {
-		u.resources = slices.Insert(u.resources, i, ResourceUse{pattern, day})
+		u.resources = slices.Insert(u.resources, i, ResourceUse{wire.ValidText(string(pattern)), day})
 	}
 }
 
