@@ -240,7 +240,8 @@ func TestSurveyDue(t *testing.T) {
 		changes uint64
 		want    bool
 	}{
-		{49 * time.Second, 3, false}, {50 * time.Second, 3, true}, {4 * time.Second, 4, false}, {5 * time.Second, 4, true},
+		{49 * time.Second, 3, false}, {50 * time.Second, 3, true}, {4 * time.Second, 4, false},
+		{5 * time.Second, 4, true},
 	} {
 		if got := s.due(start.Add(tt.after), tt.changes); got != tt.want {
 			t.Errorf("after %s, with %d changes: got %t", tt.after, tt.changes, got)

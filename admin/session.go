@@ -213,8 +213,7 @@ type signedIn struct {
 }
 
 // maxSignIn is the maximum length of a sign-in request's body, in bytes. It is low because
-// anyone can send one. Keys and codes are shorter than 100
-// bytes.
+// anyone can send one. Keys and codes are shorter than 100 bytes.
 const maxSignIn = 4 << 10
 
 type signInInput struct {
@@ -320,7 +319,7 @@ func (c *call) respondWithSession(store *tokenstore.Store, actor tokenstore.Acto
 
 var signOutParameters = []string{"everywhere"}
 
-// signOut ends the session, if there is one, or all sessions of the caller's admin token.
+// signOut ends the session, if there is one, or all sessions and sign-in links of the caller.
 func (c *call) signOut() *Refusal {
 	everywhere := false
 	if value, given := c.parameters["everywhere"]; given {

@@ -41,7 +41,7 @@ func TestDashboardUnusedResources(t *testing.T) {
 		t.Errorf("after Undo: got the resources %v", got)
 	}
 	d.page("#key/" + id)
-	d.shows("Unused resources", "unikernel/api", "Not used in the last 90 days.")
+	d.shows("Unused resources", "unikernel/api", "Not used since the key was created")
 	d.press("Remove 2 unused resources…")
 	d.shows("Remove unused resources of", "Resources to keep")
 	d.press("Remove unused resources")

@@ -308,13 +308,19 @@ function Rotate({ token, ...props }) {
 export const needed = (granted, used) =>
   [...new Set(used)].filter((scope) => granted.some((grant) => covers(grant, scope))).sort();
 
+/** Returns since when a key's unused scopes or resources are unused.
+ * @param {Token} token */
+export const unusedHint = (token) =>
+  Date.parse(token.created_at ?? "") > Date.now() - 90 * format.day
+    ? t.unusedSince(format.relative(token.created_at))
+    : t.unused;
+
 /** @param {Token} token
  * @param {string[]} used
  * @param {After} after */
 export function askTrim(token, used, after) {
   const granted = token.scopes ?? [];
   const kept = needed(granted, used);
-  const created = Date.parse(token.created_at ?? "");
   const set = (/** @type {string[]} */ scopes) => () => change(token, () => ({ scopes }));
   if (!kept.length) return note(t.allUnused, { bad: true });
   open(Task, {
@@ -324,7 +330,7 @@ export function askTrim(token, used, after) {
     undo: set(granted),
     after,
     children: html`
-    <p>${Date.now() - created < 90 * format.day ? t.unusedSince(format.relative(token.created_at)) : t.unused}</p>
+    <p>${unusedHint(token)}</p>
     <${Scopes} scopes=${granted.filter((scope) => !kept.includes(scope))} /><h3>${t.kept}</h3><${Scopes} scopes=${kept} />`,
   });
 }
@@ -344,7 +350,7 @@ export function askTrimResources(token, used, after) {
     undo: set(bound),
     after,
     children: html`
-    <p>${t.unused}</p>
+    <p>${unusedHint(token)}</p>
     <${Scopes} scopes=${bound.filter((resource) => !kept.includes(resource))} /><h3>${t.keptResources}</h3><${Scopes} scopes=${kept} />`,
   });
 }

@@ -100,7 +100,8 @@ export async function call(method, path, options = {}) {
   return value;
 }
 
-/** When this page last changed something. */
+/** The time of this page's last call that may have changed something, in milliseconds since
+ * 1970, or 0. */
 export let changedAt = 0;
 
 /** @param {string} path */

@@ -10,6 +10,7 @@ import {
   enable,
   menuItems,
   tagsOf,
+  unusedHint,
 } from "./actions.js";
 import { get, query } from "./api.js";
 import { Chart, fill, totals } from "./chart.js";
@@ -224,7 +225,6 @@ function Facts({ token, catalog, usage, resources, creator, after }) {
   const when = (/** @type {string | null} */ at) => html`<${When} at=${at} />`;
   const chips = (/** @type {string[] | null} */ list) =>
     list?.length ? html`<${Scopes} scopes=${list} />` : "";
-  const { unusedSince, unused: unused90 } = text.actions;
   const by = token.created_by;
   /** @type {[string, [string, any][]][]} */
   const groups = [
@@ -242,10 +242,10 @@ function Facts({ token, catalog, usage, resources, creator, after }) {
       [t.rate, rate && t.perWindow(rate, duration(rate.window))],
       [t.quota, quota && t.perPeriod(quota)],
       [t.unused, status === "active" && unused.length > 0 && html`${chips(unused)}
-<p class="hint">${Date.parse(created ?? "") > Date.now() - 90 * day ? unusedSince(relative(created)) : unused90}</p>
+<p class="hint">${unusedHint(token)}</p>
 ${used.length > 0 && html`<button type="button" class="button small" onClick=${() => askTrim(token, used, after)}>${t.remove(unused.length)}</button>`}`],
       [t.unusedResources, status === "active" && usedResources.length > 0 && unusedResources.length > 0 && html`${chips(unusedResources)}
-<p class="hint">${unused90}</p>
+<p class="hint">${unusedHint(token)}</p>
 <button type="button" class="button small" onClick=${() => askTrimResources(token, usedResources, after)}>${t.removeResources(unusedResources.length)}</button>`],
     ]],
     [t.about, [

@@ -412,7 +412,7 @@ const key = {
     resource_not_allowed:
       "The key is limited to some resources. To check a request, choose Explain and enter what it acts on, or its body.",
     ambiguous_target:
-      "Programs could read the request in different ways. Correct the client; a change of the key doesn't help.",
+      "Programs could read the request in different ways. Correct the client; changing the key doesn't help.",
   },
   raise: "Raise limit…",
   editResources: "Edit resources…",
@@ -786,7 +786,7 @@ export const text = {
     signOut: "Sign out",
     everywhere: "Sign out everywhere",
     everywhereBody:
-      "Ends all dashboard sessions of this admin key, on every device. The key itself keeps working.",
+      "Ends all your dashboard sessions, on every device, and your unused sign-in links. Admin keys keep working.",
     theme: "Theme",
     themes: { system: "System theme", light: "Light theme", dark: "Dark theme" },
     zones: { local: "Local time", utc: "UTC" },
@@ -800,7 +800,7 @@ export const text = {
     hint: "The key isn't stored in your browser. You'll be signed out after 12 hours.",
     help: "No key? On the server, run this command and open the link that it prints.",
     command: "caddy api-token open",
-    link: "This link signs you in. Continue only if you created it yourself, with caddy api-token open or with the first run. If someone sent it to you, cancel: what you do would be recorded under their name.",
+    link: "This link signs you in. Continue only if you created it yourself with caddy api-token open, or if your own first run of Mollygate printed it. If someone sent it to you, cancel: your changes would be recorded under their name.",
     /** @param {string} user */
     instead: (user) => `You are signed in as ${user}. Continuing ends that session.`,
     malformed: "That isn't a valid admin key. Check that you copied all of it — it starts with mma_.",

@@ -2445,7 +2445,7 @@ export interface operations {
     signOut: {
         parameters: {
             query?: {
-                /** @description Also end all other sessions of the admin token. */
+                /** @description Also end all other sessions and all unused sign-in links of the caller. */
                 everywhere?: boolean;
             };
             header?: never;
