@@ -31,11 +31,7 @@ func (i *invocation) delete() error {
 	if err := errors.Join(i.checkNames(i.args...), i.canConfirm()); err != nil {
 		return err
 	}
-	api, err := i.client()
-	if err != nil {
-		return err
-	}
-	keys, err := i.keys(api)
+	api, keys, err := i.keys()
 	if err != nil {
 		return err
 	}

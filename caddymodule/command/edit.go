@@ -33,7 +33,7 @@ with exit status 5, and no change is lost.`,
 		flags.StringArray("scope", nil, "New scope; replaces all current scopes (repeatable)")
 		flags.String("preset", "", "Named set of scopes (instead of --scope)")
 		flags.StringArray("resource", nil,
-			"Resource that the key may act on, such as unikernel/web-* (repeatable), or none for everything")
+			"Resource that the key may act on, such as unikernel/web-* (repeatable), or none for all resources")
 		flags.StringArray("allowed-ip", nil, "IP address or range that may use the key (repeatable), or none for any")
 		flags.StringArray("metadata", nil, "Metadata to add in the form key=value (repeatable)")
 		flags.StringArray("remove-metadata", nil, "Key of metadata to remove (repeatable)")

@@ -20,20 +20,22 @@ type key struct {
 	err error
 }
 
-// keys finds the API keys that the arguments name and removes duplicates. The arguments must have
+// keys finds the API keys that the arguments name, without duplicates. The arguments must have
 // passed checkNames.
-func (i *invocation) keys(api *endpointClient) ([]key, error) {
-	var keys []key
+func (i *invocation) keys() (api *endpointClient, keys []key, err error) {
+	if api, err = i.client(); err != nil {
+		return nil, nil, err
+	}
 	for _, arg := range i.args {
 		found, err := i.find(api, arg)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !slices.ContainsFunc(keys, func(k key) bool { return k.ID == found.ID }) {
 			keys = append(keys, found)
 		}
 	}
-	return keys, nil
+	return api, keys, nil
 }
 
 // checkNames returns an error if an argument can't name a key.

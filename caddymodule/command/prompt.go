@@ -156,11 +156,13 @@ func (i *invocation) askFlag(name, question string, known []string, byDefault st
 
 // sameCommand returns the command line with the flags that the answers have set.
 func (i *invocation) sameCommand() string {
-	words := "create"
+	words := []string{"create"}
 	for _, name := range []string{"name", "expires-in", "preset", "scope", "account", "output"} {
-		words += flagged(" --"+name+" ", i.values(name))
+		for _, value := range i.values(name) {
+			words = append(words, "--"+name, quoted(value))
+		}
 	}
-	return i.call(words)
+	return i.call(strings.Join(words, " "))
 }
 
 // quotedWords joins the words of a command line, quoted for a POSIX shell.

@@ -99,7 +99,7 @@ func TestCommandRefusalsOfEndedKeys(t *testing.T) {
 	}
 }
 
-// TestRemediesAreComplete checks that there is advice for every refusal that the gate records,
+// TestRemediesAreComplete checks that there is advice for each refusal that the gate records,
 // apart from those about the backend and about requests without a correct secret.
 func TestRemediesAreComplete(t *testing.T) {
 	t.Parallel()

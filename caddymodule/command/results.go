@@ -121,7 +121,7 @@ func (r tableResults[T]) end() error {
 		return err
 	}
 	if names := r.leftOut(); len(names) > 0 {
-		r.i.message("Not enough room for %s; --output wide shows all columns.", strings.Join(names, ", "))
+		r.i.message("The terminal is too narrow for %s; --output wide shows all columns.", strings.Join(names, ", "))
 	}
 	return nil
 }

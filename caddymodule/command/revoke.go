@@ -37,11 +37,7 @@ func (i *invocation) revoke() error {
 	if err := errors.Join(i.checkNames(i.args...), i.canConfirm()); err != nil {
 		return err
 	}
-	api, err := i.client()
-	if err != nil {
-		return err
-	}
-	keys, err := i.keys(api)
+	api, keys, err := i.keys()
 	if err != nil {
 		return err
 	}

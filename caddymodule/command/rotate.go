@@ -54,11 +54,7 @@ func (i *invocation) rotate() error {
 	if err := errors.Join(i.lifetimeFlag("expires-in"), err); err != nil {
 		return err
 	}
-	api, err := i.client()
-	if err != nil {
-		return err
-	}
-	keys, err := i.keys(api)
+	api, keys, err := i.keys()
 	if err != nil {
 		return err
 	}

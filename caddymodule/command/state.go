@@ -21,11 +21,7 @@ func stateVerb(use, short, long, done string, change func(*client.Client, contex
 			if err := i.checkNames(i.args...); err != nil {
 				return err
 			}
-			api, err := i.client()
-			if err != nil {
-				return err
-			}
-			keys, err := i.keys(api)
+			api, keys, err := i.keys()
 			if err != nil {
 				return err
 			}

@@ -94,7 +94,7 @@ func (i *invocation) status() error {
 	return err
 }
 
-// readStatus asks the server for everything that status shows. If the store can't be read, it
+// readStatus asks the server for all that status shows. If the store can't be read, it
 // returns a status that says so.
 func (i *invocation) readStatus(api *endpointClient) (*status, error) {
 	overview, err := i.overview(api)

@@ -123,7 +123,7 @@ func (t *table) fit() []int {
 		if i < 0 || t.whole {
 			break
 		}
-		// Without this column, there may be more room for the others.
+		// Without this column, the others may fit.
 		natural[i] = 0
 		copy(widths, natural)
 	}

@@ -44,11 +44,7 @@ func (i *invocation) usage() error {
 	if err != nil {
 		return err
 	}
-	api, err := i.client()
-	if err != nil {
-		return err
-	}
-	keys, err := i.keys(api)
+	_, keys, err := i.keys()
 	if err != nil {
 		return err
 	}

@@ -159,8 +159,8 @@ func (i *invocation) askGate(target *url.URL, secret string) (key gate.OwnKey, b
 	defer func() { _ = response.Body.Close() }() // opened for reading only
 	body, err = io.ReadAll(io.LimitReader(response.Body, maxOwnKey))
 	if err != nil {
-		return key, nil, &unreachableError{text: fmt.Sprintf("the response from %s is incomplete: %v", target.Host, err),
-			err: err}
+		return key, nil, &unreachableError{err: err,
+			text: fmt.Sprintf("the response from %s is incomplete: %v", target.Host, err)}
 	}
 	return i.gateResponse(target, response, body)
 }
