@@ -70,7 +70,7 @@ func TestOperatorPage(t *testing.T) {
 	var changes []change
 	for _, b := range fenced(t, "docs/operator.md", "sh") {
 		if strings.Contains(b.text, "mollygate_1.0.0_") || strings.Contains(b.text, "docker compose") {
-			changes = append(changes, change{b.text, ":\n", "scripts/package-test runs packages"})
+			changes = append(changes, change{b.text, ":\n", "scripts/package-test has commands of its own"})
 		}
 	}
 	if len(changes) != 3 {
@@ -144,7 +144,10 @@ func TestUnits(t *testing.T) {
 		t.Fatalf("the page has %d units and drop-ins, want 5: update this test", len(units))
 	}
 	credential, environment, tighter := units[2].text, units[3].text, units[4].text
-	verifyUnits(t, credential, environment, tighter)
+	for _, dropIn := range []string{credential, environment, tighter} {
+		verifyUnits(t, "/usr/bin/caddy", map[string]string{"caddy.service": "[Service]\nType=notify\n" +
+			"ExecStart=/usr/bin/caddy run --environ --config /etc/caddy/Caddyfile\n" + dropIn})
+	}
 
 	page, err := os.ReadFile("../docs/operator.md")
 	if err != nil {
@@ -192,7 +195,8 @@ func TestBackupUnits(t *testing.T) {
 	t.Parallel()
 	units := fenced(t, "docs/operator.md", "ini")
 	service, timer := units[0].text, units[1].text
-	verifyBackupUnits(t, service, timer)
+	verifyUnits(t, "/usr/bin/caddy", map[string]string{"mollygate-backup.service": service,
+		"mollygate-backup.timer": timer})
 
 	c := newCaddy(t, nil)
 	c.shell()
@@ -227,46 +231,20 @@ func TestBackupUnits(t *testing.T) {
 	}
 }
 
-// verifyBackupUnits runs systemd-analyze, if available, on the backup service and its timer.
-func verifyBackupUnits(t *testing.T, service, timer string) {
+// verifyUnits checks units with systemd-analyze. program is the path of Caddy in the units.
+func verifyUnits(t *testing.T, program string, units map[string]string) {
 	t.Helper()
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Log("units not verified because systemd-analyze isn't installed")
-		return
-	}
 	dir := t.TempDir()
 	args := []string{"verify", "--man=no"}
-	for name, text := range map[string]string{"service": service, "timer": timer} {
-		unit := filepath.Join(dir, "mollygate-backup."+name)
-		if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/bin/caddy", binary)), 0o600); err != nil {
+	for name, text := range units {
+		unit := filepath.Join(dir, name)
+		if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, program, binary)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		args = append(args, unit)
 	}
-	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
-// verifyUnits runs systemd-analyze, if available, on the drop-ins.
-func verifyUnits(t *testing.T, dropIns ...string) {
-	t.Helper()
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Log("units not verified because systemd-analyze isn't installed")
-		return
-	}
-	for _, dropIn := range dropIns {
-		unit := filepath.Join(t.TempDir(), "caddy.service")
-		text := "[Service]\nType=notify\nExecStart=" + binary + " run --environ --config /etc/caddy/Caddyfile\n" +
-			strings.ReplaceAll(dropIn, "/usr/bin/caddy", binary)
-		if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%v: %s\nof\n%s", err, out, text)
-		}
+	if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s\nof\n%v", err, out, units)
 	}
 }
 
@@ -284,18 +262,7 @@ func TestPackagedUnit(t *testing.T) {
 			t.Errorf("the packaged unit lacks %s", line)
 		}
 	}
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd-analyze isn't installed")
-	}
-	unit := filepath.Join(t.TempDir(), "mollygate.service")
-	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(packaged), "/usr/bin/mollygate", binary)),
-		0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v: %s", err, out)
-	}
+	verifyUnits(t, "/usr/bin/mollygate", map[string]string{"mollygate.service": string(packaged)})
 }
 
 // TestComposeFile checks the compose file in docs/operator.md, and runs its health check.

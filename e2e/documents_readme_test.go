@@ -131,7 +131,8 @@ func TestReadme(t *testing.T) {
 		change{"curl -H", "curl -sS --fail-with-body -H", "to see a refusal"},
 		change{refused, refused + " || [ $? = 22 ]", "the call is refused"},
 	))
-	if err != nil || strings.Contains(out, `"success":false`) && strings.Count(out, "insufficient_scope") == 0 {
+	if err != nil || strings.Count(out, `"success":false`) != 1 ||
+		!strings.Contains(out, `"code":"insufficient_scope"`) {
 		t.Errorf("%v:\n%s", err, redacted(out))
 	}
 	checkNoSecret(t, "the output", out, token)
@@ -205,8 +206,8 @@ func TestFirstRunDemo(t *testing.T) {
 	if err != nil || !strings.Contains(out, `"name":"hello"`) || !strings.Contains(out, "insufficient_scope") {
 		t.Errorf("%v:\n%s", err, redacted(out))
 	}
-	if keys := strings.TrimSpace(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]); len(keys) != 2 {
-		t.Errorf("the demo has %s keys", keys)
+	if keys := strings.TrimSpace(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]); keys != "32" {
+		t.Errorf("the demo has %s keys, want 32", keys)
 	}
 }
 

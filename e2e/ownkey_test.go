@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"strings"
@@ -93,12 +92,14 @@ func TestListWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun := newWaiter("Press Ctrl-C to stop.")
+	begun := new(output)
 	command.Stderr = begun
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	begun.wait(t)
+	eventually(t, "the list is watched", func() bool {
+		return strings.Contains(begun.String(), "Press Ctrl-C to stop.")
+	}, begun)
 	key := s.token("--scope", "unikernel:list", "--name", "watched")
 	read := func(want string) {
 		t.Helper()
@@ -116,33 +117,5 @@ func TestListWatch(t *testing.T) {
 	}
 	if err := command.Wait(); err != nil {
 		t.Errorf("an interrupted watch ended with %v", err)
-	}
-}
-
-// waiter is a writer that waits for text.
-type waiter struct {
-	text  string
-	found chan struct{}
-	all   bytes.Buffer
-}
-
-func newWaiter(text string) *waiter { return &waiter{text: text, found: make(chan struct{})} }
-
-// Write implements io.Writer.
-func (w *waiter) Write(p []byte) (int, error) {
-	before := strings.Contains(w.all.String(), w.text)
-	w.all.Write(p)
-	if !before && strings.Contains(w.all.String(), w.text) {
-		close(w.found)
-	}
-	return len(p), nil
-}
-
-func (w *waiter) wait(t *testing.T) {
-	t.Helper()
-	select {
-	case <-w.found:
-	case <-time.After(time.Minute):
-		t.Fatalf("the output lacks %q", w.text)
 	}
 }
