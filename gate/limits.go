@@ -50,7 +50,8 @@ func appendParameter(b []byte, name string, value int64) []byte {
 	return strconv.AppendInt(append(b, name...), value, 10)
 }
 
-// WholeSeconds returns a duration in seconds. It rounds up, so that a request after the announced wait is within the limit.
+// WholeSeconds returns a duration in seconds. It rounds up, so that a request after the announced
+// wait is within the limit.
 func WholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // rate counts a request against the token's rate limit. The request counts even if a later

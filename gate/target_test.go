@@ -44,7 +44,8 @@ func TestTargetSourceCheck(t *testing.T) {
 func TestCustomTargets(t *testing.T) {
 	t.Parallel()
 	sources := map[string]TargetSource{"query": {"project", TargetInQuery, "name"}, "json": {"volume", TargetInJSON,
-		"volume.name"}, "path": {"project", TargetInPath, "2"}, "id": {"project", TargetInQuery, "project_id"}, "typed": {"unikernel", TargetInQuery, "name"}}
+		"volume.name"}, "path": {"project", TargetInPath, "2"},
+		"id": {"project", TargetInQuery, "project_id"}, "typed": {"unikernel", TargetInQuery, "name"}}
 	types := []token.ResourceType{{Name: "unikernel", Check: func(name string) (string, error) {
 		if strings.Contains(name, " ") {
 			return "", errors.New("contains a space")
@@ -98,8 +99,8 @@ func TestCustomTargets(t *testing.T) {
 		{"json", Call{Query: "volume[name]=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!The query must not", ""},
 		{"json", Call{Query: "v%6Flume=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!The query must not", ""},
 		{"json", Call{Query: "x;volume=web", Body: []byte(`{"volume":{"name":"db"}}`)}, "!Write %3B", ""},
-		{"json", Call{Body: []byte(`{"volume":{"name":[["db"]]}}`)}, "!The JSON must not name resources in an array", ""},
-		{"json", Call{Body: []byte(`[[{"volume":{"name":"db"}}]]`)}, "!The JSON must not name resources in an array", ""},
+		{"json", Call{Body: []byte(`{"volume":{"name":[["db"]]}}`)}, "!The JSON must not name", ""},
+		{"json", Call{Body: []byte(`[[{"volume":{"name":"db"}}]]`)}, "!The JSON must not name", ""},
 		{"json", Call{Body: []byte(`[{"volume":{"name":"db"}}]`)}, "volume/db", ""},
 		{"json", Call{Body: []byte(" {\"volume\" : {\"n\\u0061me\":\"d\\u0062\"}, \"x\":[1.50] }\n")}, "volume/db",
 			`{"volume":{"name":"db"},"x":[1.50]}`},

@@ -2,9 +2,10 @@
 //
 //	go run ./cmd/firstrun
 //
-// It shows its progress, because compiling Caddy takes a minute or more the first time. All
-// data and the compiled program are stored in the .mollygate directory. The arguments are
-// those of the gate; see the package gate below this one. In particular,
+// It shows its progress, because compiling Caddy takes a minute or more the first time. The
+// compiled program is stored in the .mollygate directory, which is also the default for the
+// gate's data. The arguments are those of the gate; see the package gate below this one. In
+// particular,
 //
 //	go run ./cmd/firstrun api-token list
 //
@@ -30,7 +31,8 @@ import (
 const (
 	// pkg is the program to compile. It imports only the parts of Caddy that it needs.
 	pkg = "github.com/mollygate/mollygate/cmd/firstrun/gate"
-	// directory is where the program is stored. It is also the default for the gate's data.
+	// directory is where the program is stored. Without -demo and -dir, the gate stores its data
+	// there too.
 	directory = ".mollygate"
 )
 

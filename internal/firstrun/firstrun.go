@@ -225,8 +225,8 @@ type runningError struct{ holder, dir string }
 
 func (e runningError) Error() string {
 	return fmt.Sprintf(`%[1]s already runs a gate with the keys in %[2]s.
-Use that gate, stop it with Ctrl-C in its terminal, or choose another directory
-with -dir.
+Use that gate, end it (with Ctrl-C in its terminal, or by its process number),
+or choose another directory with -dir.
 
 To get a link to its dashboard and to create another API key:
   %[3]s open

@@ -48,7 +48,7 @@ func findPorts(note func(string)) (found ports, err error) {
 		os.Setenv(adminVariable, found.admin))
 }
 
-// findPort returns the port for a purpose: that in the variable or, by default, a free one.
+// findPort returns the port for a purpose: the one in the variable or, by default, a free one.
 func findPort(purpose, variable string, fallback int, taken map[string]bool, note func(string)) (string, error) {
 	port := os.Getenv(variable)
 	given := port != ""
@@ -57,10 +57,7 @@ func findPort(purpose, variable string, fallback int, taken map[string]bool, not
 	} else if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return "", fmt.Errorf("%s=%q must be a port number from 1 to 65535", variable, port)
 	}
-	user := occupant(port)
-	if taken[port] {
-		user = "is used for another purpose by this command"
-	}
+	user := portUser(port, taken)
 	if user == "" {
 		taken[port] = true
 		return port, nil
@@ -83,7 +80,7 @@ func findPort(purpose, variable string, fallback int, taken map[string]bool, not
 func nextFree(port string, taken map[string]bool) string {
 	first, _ := strconv.Atoi(port) // checked before
 	for n := first + 1; n < min(first+100, 65536); n++ {
-		if next := strconv.Itoa(n); !taken[next] && occupant(next) == "" {
+		if next := strconv.Itoa(n); portUser(next, taken) == "" {
 			return next
 		}
 	}
@@ -95,7 +92,7 @@ func findAdmin(taken map[string]bool, note func(string)) (string, error) {
 	const purpose = "Caddy's admin endpoint"
 	text := os.Getenv(adminVariable)
 	if text == "" {
-		port, err := findPort(purpose, "", defaultAdmin, taken, note)
+		port, err := findPort(purpose, adminVariable, defaultAdmin, taken, note)
 		return "localhost:" + port, err
 	}
 	address, err := caddy.ParseNetworkAddress(text)
@@ -103,15 +100,20 @@ func findAdmin(taken map[string]bool, note func(string)) (string, error) {
 		return text, nil // a unix socket can't be shared, and Caddy reports errors
 	}
 	port := strconv.FormatUint(uint64(address.StartPort), 10)
-	user := occupant(port)
-	if taken[port] {
-		user = "is used for another purpose by this command"
-	}
+	user := portUser(port, taken)
 	if user == "" {
 		return text, nil
 	}
 	return "", fmt.Errorf("port %s for %s (%s) %s; stop that program or choose another port, such as %s=localhost:%s",
 		port, purpose, adminVariable, user, adminVariable, nextFree(port, taken))
+}
+
+// portUser is like occupant, but it also knows the ports that this command is going to use.
+func portUser(port string, taken map[string]bool) string {
+	if taken[port] {
+		return "is used for another purpose by this command"
+	}
+	return occupant(port)
 }
 
 // answerTimeout limits how long a program on a port may take to answer.

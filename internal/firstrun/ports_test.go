@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestFindPort checks that a port that another program uses is found out, even if it could be
+// TestFindPort checks that findPort detects a port that another program uses, even if it could be
 // shared, and that the message names the program and the variable.
 func TestFindPort(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -45,6 +45,15 @@ func TestFindPort(t *testing.T) {
 		_, err = findAdmin(map[string]bool{}, nil)
 		if err == nil || !strings.Contains(err.Error(), adminVariable+"=") {
 			t.Errorf("admin endpoint: got error %v", err)
+		}
+	}
+	t.Setenv(portVariable, "1")
+	t.Setenv(adminVariable, "localhost:1")
+	_, portErr := findPort("the gate", portVariable, 2, map[string]bool{"1": true}, nil)
+	_, adminErr := findAdmin(map[string]bool{"1": true}, nil)
+	for _, err := range []error{portErr, adminErr} {
+		if err == nil || !strings.Contains(err.Error(), "for another purpose by this command") {
+			t.Errorf("a port for two purposes: got error %v", err)
 		}
 	}
 	t.Setenv(adminVariable, "unix//run/x.sock")

@@ -36,7 +36,8 @@ func main() {
 	flags.StringVar(&options.Config, "config", "Caddyfile.example", "Caddyfile to run")
 	flags.StringVar(&options.Dir, "dir", "", "directory for data: the token store, Caddy's own data and the log "+
 		"(default "+firstrun.DefaultDir+", or "+firstrun.DemoDir+" with -demo)")
-	flags.BoolVar(&options.Demo, "demo", false, "fill an empty store with 30 keys and an invented history of 120 days")
+	flags.BoolVar(&options.Demo, "demo", false,
+		"fill an empty store with about 30 keys and an invented history of 120 days")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), firstrun.UsageBegin)
 		flags.PrintDefaults()
