@@ -218,6 +218,9 @@ func (s *Store) apply(id token.ID, now time.Time, actor Actor, change ChangeFunc
 }
 
 func (s *Store) applyLocked(id token.ID, now time.Time, change ChangeFunc) (*token.Token, error) {
+	if s.shared != nil {
+		return s.applyShared(id, now, change)
+	}
 	defer s.index.locks.lock(id)()
 	var before *token.Token
 	var applied *Change

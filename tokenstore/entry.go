@@ -78,6 +78,9 @@ func (e *entry) status(now time.Time) token.Status {
 
 // set copies a token into the entry. The caller must hold e.mu.
 func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
+	if e.terms != terms {
+		e.quota.allotted = 0 // the quota may have changed
+	}
 	e.terms, e.digest = terms, tok.Digest
 	e.expires, e.notBefore, e.began = secondsOf(tok.ExpiresAt), secondsOf(tok.NotBefore), secondsOf(tok.ValidFrom())
 	e.state = stateKnown

@@ -116,7 +116,14 @@ func (s *Store) publishExpiry() error {
 		}
 		s.announced = announced
 	}
+	claimed, err := s.announcedElsewhere()
+	if err != nil {
+		return err
+	}
 	if now.Before(s.announced) { // the clock was set back; see AcceptClock
+		if s.shared != nil {
+			return nil // another node's clock may be ahead
+		}
 		return s.setAnnounced(now)
 	}
 	seen := make(map[token.ID]bool)
@@ -147,16 +154,44 @@ func (s *Store) publishExpiry() error {
 			return readError(err)
 		}
 	}
+	if len(events) == 0 {
+		s.announced = now // not worth a write
+		return nil
+	}
+	if s.shared != nil {
+		// One node publishes the events. If it is killed before that, they are lost rather
+		// than published by every node.
+		won, err := s.shared.Announce(claimed, now)
+		if err != nil || !won {
+			return err
+		}
+		s.announced = now
+	}
 	for _, e := range events {
 		s.publish(e)
 	}
-	if len(events) == 0 {
-		s.announced = now // not worth a write
+	if s.shared != nil {
 		return nil
 	}
 	// Store the time last: if the process is killed before that, events are repeated rather
 	// than lost.
 	return s.setAnnounced(now)
+}
+
+// announcedElsewhere returns the time up to which the nodes of a shared store have published
+// events, and raises s.announced to it.
+func (s *Store) announcedElsewhere() (time.Time, error) {
+	if s.shared == nil {
+		return time.Time{}, nil
+	}
+	state, err := s.backend.State()
+	if err != nil {
+		return time.Time{}, readError(err)
+	}
+	if state.Announced.After(s.announced) {
+		s.announced = state.Announced
+	}
+	return state.Announced, nil
 }
 
 // setAnnounced records the time of the check. It updates the time in memory even if the store

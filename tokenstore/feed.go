@@ -66,6 +66,14 @@ func (f *Feed) Close() {
 // Changed returns a channel that receives a value after a change.
 func (f *Feed) Changed() <-chan struct{} { return f.changed }
 
+// announce makes Changed's channel receive a value.
+func (f *Feed) announce() {
+	select {
+	case f.changed <- struct{}{}:
+	default: // already announced
+	}
+}
+
 // Changes returns the changes since the last call, in order. If there were more than 100, it
 // returns none and sets many.
 func (f *Feed) Changes() (changes []ChangeNote, many bool) {
@@ -97,10 +105,15 @@ func (s *feeds) noteChange(action string, id token.ID) {
 		} else {
 			f.changes = append(f.changes, ChangeNote{action, id})
 		}
-		select {
-		case f.changed <- struct{}{}:
-		default: // already announced
-		}
+		f.announce()
+	})
+}
+
+// noteMany tells every feed that there were more changes than it collects.
+func (s *feeds) noteMany() {
+	s.each(func(f *Feed) {
+		f.changes, f.manyChanges = nil, true
+		f.announce()
 	})
 }
 

@@ -1,6 +1,8 @@
 package tokenstore
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,6 +141,17 @@ func idShard(id token.ID) int { return (int(id[len(id)-1])*64 + int(id[len(id)-2
 
 // byID returns the number of a token's entry, or 0 if there is none.
 func (x *index) byID(id token.ID) uint32 { return x.ids[idShard(id)].get(id) }
+
+// all returns the IDs of all entries.
+func (x *index) all() (ids []token.ID) {
+	for i := range x.ids {
+		shard := &x.ids[i]
+		shard.mu.RLock()
+		ids = slices.AppendSeq(ids, maps.Keys(shard.numbers))
+		shard.mu.RUnlock()
+	}
+	return ids
+}
 
 // match finds the token whose secret has the given digest and reports whether there is one.
 func (x *index) match(d token.Digest, now time.Time, m *Match) bool {

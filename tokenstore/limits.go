@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/token"
@@ -53,7 +54,12 @@ func (s *Store) rate(number uint32, tok Principal, now time.Time, peek bool) (st
 // doesn't belong to any period. A period's first state is computed from the token's usage, so
 // quotas survive restarts.
 type quotaState struct {
-	taken      int64
+	taken int64
+	// elsewhere is the number of requests that other nodes have reported.
+	elsewhere int64
+	// allotted is the number of requests that this node may take, if the store is shared; see
+	// allotments.
+	allotted   int64
 	start, end Day
 }
 
@@ -71,10 +77,11 @@ func (q *quotaState) covers(period token.Period, now time.Time) bool {
 // take takes one request from the quota, or only reports the quota's state if peek is set.
 func (q *quotaState) take(limit int64, now time.Time, peek bool) token.Standing {
 	end := q.end.Start()
-	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: limit - q.taken,
+	remaining := limit - q.taken - q.elsewhere
+	standing := token.Standing{Limit: limit, Window: end.Sub(q.start.Start()), Remaining: remaining,
 		Reset: end.Sub(now)}
 	switch {
-	case q.taken >= limit:
+	case remaining <= 0:
 		standing.Remaining, standing.Exceeded = 0, true
 	case !peek:
 		q.taken++
@@ -136,16 +143,32 @@ func (s *Store) quota(number uint32, tok Principal, now time.Time, peek bool) (s
 	}
 	var loaded quotaState
 	for {
-		found := false
+		found, short := false, false
+		var state quotaState
 		s.index.with(number, tok.ID, func(e *entry) {
 			if !e.quota.covers(quota.Period, now) && loaded.end > loaded.start {
 				e.quota = loaded
 			}
-			if found = e.quota.covers(quota.Period, now); found {
+			found = e.quota.covers(quota.Period, now)
+			if state = e.quota; found && !peek && s.shared != nil {
+				short = state.taken >= state.allotted && state.taken+state.elsewhere < quota.Requests
+			}
+			if found && !short {
 				standing, start = e.quota.take(quota.Requests, now, peek), e.quota.start
 			}
 		})
 		switch {
+		case short:
+			exhausted, err := s.allot(tok.ID, number, state, quota.Requests)
+			if err != nil {
+				return token.Standing{}, 0, err
+			}
+			if exhausted {
+				standing = state.take(quota.Requests, now, true)
+				standing.Remaining, standing.Exceeded = 0, true
+				return standing, state.start, nil
+			}
+			continue
 		case found:
 			return standing, start, nil
 		case loaded.end > loaded.start: // the token isn't in memory or was deleted
@@ -164,18 +187,33 @@ func (s *Store) loadQuota(id token.ID, period token.Period, now time.Time) (q qu
 	if _, err := s.backend.Token(id); err != nil {
 		return q, readError(err)
 	}
-	used, err := s.usage(id, q.start, q.end-1)
+	used, err := s.ownUsage(id, q.start, q.end-1)
 	if err != nil {
 		return q, err
 	}
-	var taken uint64
-	for _, day := range used.Days {
-		for i := range day.Points {
-			if p := &day.Points[i]; p.Outcome == OutcomeOK {
-				taken = sum(taken, p.Count)
-			}
-		}
+	q.taken = allowedOn(used.Days)
+	q.elsewhere, err = s.allowedElsewhere(id, q)
+	return q, err
+}
+
+// allowedElsewhere returns the number of requests in the state's period that other nodes have
+// reported.
+func (s *Store) allowedElsewhere(id token.ID, q quotaState) (int64, error) {
+	if s.shared == nil {
+		return 0, nil
 	}
-	q.taken = int64(taken)
-	return q, nil
+	elsewhere, err := s.shared.Elsewhere(id, q.start, q.end-1)
+	if err != nil {
+		return 0, readError(err)
+	}
+	outside := func(d DayUsage) bool { return d.Day < q.start || d.Day >= q.end }
+	return allowedOn(slices.DeleteFunc(elsewhere.Days, outside)), nil
+}
+
+// allowedOn returns the number of allowed requests on the given days.
+func allowedOn(days []DayUsage) (allowed int64) {
+	for _, day := range days {
+		allowed += day.Allowed()
+	}
+	return allowed
 }

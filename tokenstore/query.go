@@ -68,8 +68,21 @@ func (s *Store) WithUsage(token *token.Token) (TokenUsage, error) {
 // noDay is a day on which no token was used.
 const noDay Day = 0
 
-// usage returns a token's current usage, including the days from first to last.
+// usage returns a token's current usage at all nodes, including the days from first to last.
 func (s *Store) usage(id token.ID, first, last Day) (Usage, error) {
+	used, err := s.ownUsage(id, first, last)
+	if err != nil || s.shared == nil {
+		return used, err
+	}
+	elsewhere, err := s.shared.Elsewhere(id, first, last)
+	if err != nil {
+		return Usage{}, readError(err)
+	}
+	return used.Plus(elsewhere), nil
+}
+
+// ownUsage returns a token's current usage at this node, including the days from first to last.
+func (s *Store) ownUsage(id token.ID, first, last Day) (Usage, error) {
 	// Read the pending usage first. If it is saved before the backend is read, the state shows
 	// that.
 	counted := s.pending.differences(id, s.journal)

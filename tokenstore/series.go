@@ -70,6 +70,17 @@ func compareCounts(a, b Point) int {
 
 func comparePoints(a, b Point) int { return cmp.Or(compareCounts(a, b), a.Time.Compare(b.Time)) }
 
+// Allowed returns the number of allowed requests.
+func (d DayUsage) Allowed() int64 {
+	var allowed uint64
+	for i := range d.Points {
+		if p := &d.Points[i]; p.Outcome == OutcomeOK {
+			allowed = sum(allowed, p.Count)
+		}
+	}
+	return int64(allowed)
+}
+
 // AsWhole returns d with its hourly counts merged into daily counts.
 func (d DayUsage) AsWhole() DayUsage {
 	if d.Whole {

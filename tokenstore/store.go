@@ -46,15 +46,19 @@ const (
 	pruneAgain = 100 * time.Millisecond
 	// noticeInterval is how often the store checks for expiring tokens.
 	noticeInterval = time.Minute
+	// staleInterval is how often the store checks whether a copy of shared tokens is still stale.
+	staleInterval = time.Second
 )
 
 // Store manages all tokens in one backend.
 type Store struct {
 	backend Backend
-	clock   Clock
-	logger  *zap.Logger
-	random  io.Reader
-	index   index
+	// shared is the backend if other processes change its tokens, and nil otherwise.
+	shared Shared
+	clock  Clock
+	logger *zap.Logger
+	random io.Reader
+	index  index
 	// journal receives all counts. pending holds the counts read from the journal but not yet
 	// saved.
 	journal *journal.Journal
@@ -82,6 +86,9 @@ type Store struct {
 	changes atomic.Uint64 // number of changes since Open
 	// backups is the number of open backups.
 	backups atomic.Int32
+
+	values     MemoryValues // unless the store is shared
+	allotments allotments   // if the store is shared
 
 	usedAfterRevoke usedAfterRevoke
 	// announced is the time of the last check for expiring tokens. Only maintain uses it.
@@ -130,6 +137,9 @@ func Open(backend Backend, options Options) (*Store, error) {
 		return nil, err
 	}
 	s.logRepairs()
+	if s.shared, _ = backend.(Shared); s.shared != nil {
+		s.shared.Follow(follower{s})
+	}
 	interval := options.FlushInterval
 	if interval == 0 {
 		interval = defaultFlushInterval
@@ -177,6 +187,11 @@ type Match struct {
 func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	if s.closed.Load() {
 		return Match{}, ErrClosed
+	}
+	if s.shared != nil {
+		if err := s.shared.Stale(); err != nil {
+			return Match{}, err
+		}
 	}
 	var m Match
 	if !s.index.match(c.Digest, now, &m) {
@@ -292,7 +307,12 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			s.watches.endDisallowed(&s.index, s.Now())
 			s.watchClock(&clockBehind)
 			s.watchAhead(&clockAhead)
+			s.giveBack()
 		case <-notice:
+			if s.Stale() != nil { // for example, before the shared tokens have been read
+				notice = time.After(staleInterval)
+				continue
+			}
 			err := s.publishExpiry()
 			switch noticesFail.update(err != nil) {
 			case conditionBegan:
