@@ -189,15 +189,14 @@ func (b *Backend) check(h *handle) error {
 	case replaced != nil:
 		return *replaced
 	case h.stuck.Load():
-		return fmt.Errorf("%w: %w and could not be rebuilt; restore a backup of %s and restart Caddy",
-			tokenstore.ErrUnavailable, errDamage, b.path)
+		return fmt.Errorf("%w: %w and could not be rebuilt: %s; %s",
+			tokenstore.ErrUnavailable, errDamage, b.path, b.format.replaceAdvice())
 	case err != nil:
 		return fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
 	case size < used:
 		return fmt.Errorf(
-			"%w: the file %s was truncated while in use, to %d of %d bytes; "+
-				"stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
-			tokenstore.ErrReplaced, b.path, size, used)
+			"%w: the file %s was truncated while in use, to %d of %d bytes; %s",
+			tokenstore.ErrReplaced, b.path, size, used, b.format.replaceAdvice())
 	}
 	return nil
 }
@@ -225,6 +224,14 @@ func (b *Backend) checkPath(h *handle) error {
 	return nil
 }
 
+// replaceAdvice returns advice on replacing a file that can no longer be used.
+func (f format) replaceAdvice() string {
+	if f == replicaFormat {
+		return "stop Caddy, move the file and its journal away, and start Caddy, which copies the shared store again"
+	}
+	return "stop Caddy, restore a backup with caddy api-token restore, and start Caddy"
+}
+
 // overwritten records that the file's content was replaced. It returns the error for this and
 // all later calls, because the data that bbolt holds in memory no longer matches the file.
 func (b *Backend) overwritten(h *handle, want, got uint64) error {
@@ -233,9 +240,8 @@ func (b *Backend) overwritten(h *handle, want, got uint64) error {
 		found = fmt.Sprintf("is from transaction %d", got)
 	}
 	err := fmt.Errorf(
-		"%w: the file %s was overwritten while in use: its content should be from transaction %d but %s; "+
-			"stop Caddy, restore a backup with caddy api-token restore, and start Caddy",
-		tokenstore.ErrReplaced, b.path, want, found)
+		"%w: the file %s was overwritten while in use: its content should be from transaction %d but %s; %s",
+		tokenstore.ErrReplaced, b.path, want, found, b.format.replaceAdvice())
 	h.replaced.CompareAndSwap(nil, &err)
 	return *h.replaced.Load()
 }

@@ -62,7 +62,7 @@ func makeAged(t testing.TB, dir string, pageSize int) {
 	}
 	check(t, os.MkdirAll(dir, 0o700))
 	path := filepath.Join(dir, "tokens.db")
-	makeStore(t, path, pageSize, createSchema)
+	makeStore(t, path, pageSize, storeFormat.createSchema)
 	b := mustOpen(t, path)
 	b.current.Load().db.NoSync = true // these changes don't need to survive a power cut
 	l := &agedStore{dir: dir, PageSize: pageSize, Time: testTime.AddDate(0, 0, agedDays)}

@@ -17,13 +17,30 @@ import (
 // transaction open, which would prevent bbolt from reusing pages and make the store's file
 // grow.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
+	file, length, err := b.snapshot()
+	if err != nil {
+		return nil, 0, err
+	}
+	return file, length, nil
+}
+
+// tempFile creates a temporary file for a copy of the store.
+func (b *Backend) tempFile() (*os.File, error) {
 	name := filepath.Base(b.path) + ".backup-*"
 	file, err := os.CreateTemp(filepath.Dir(b.path), name)
 	if err != nil { // the directory may be read-only
 		file, err = os.CreateTemp("", name)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: creating a temporary copy of the store: %w", tokenstore.ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: creating a temporary copy of the store: %w", tokenstore.ErrUnavailable, err)
+	}
+	return file, nil
+}
+
+// snapshot copies the store's file to an unlinked file.
+func (b *Backend) snapshot() (file *os.File, length int64, err error) {
+	if file, err = b.tempFile(); err != nil {
+		return nil, 0, err
 	}
 	defer func() {
 		if err != nil {

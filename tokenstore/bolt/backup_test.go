@@ -284,6 +284,51 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+// TestCheckBackup verifies what CheckBackup says about sound, damaged and foreign files.
+func TestCheckBackup(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, mustOpen(t, newPath(t)))
+	makeToken(t, s)
+	backup := saveBackup(t, s)
+	got, err := CheckBackup(backup)
+	if want := (tokenstore.Restored{Tokens: 1, AuditEntries: 1}); err != nil || got != want {
+		t.Errorf("a backup: got %+v, err %v, want %+v", got, err, want)
+	}
+	content, err := os.ReadFile(backup)
+	check(t, err)
+	replica, err := OpenReplica(newPath(t))
+	check(t, err)
+	copied := replica.path
+	check(t, replica.Close())
+	replicaContent, err := os.ReadFile(copied)
+	check(t, err)
+	path := newPath(t)
+	for name, test := range map[string]struct {
+		content []byte
+		want    string
+	}{
+		"foreign":   {[]byte("no store"), "it is not a token store"},
+		"empty":     {nil, "the file is empty"},
+		"truncated": {content[:len(content)-4096], "the file is damaged: it has "},
+		"replica":   {replicaContent, "it is a gate's copy of a shared store"},
+	} {
+		check(t, os.WriteFile(path, test.content, 0o600))
+		_, err := CheckBackup(path)
+		invalid, ok := errors.AsType[*tokenstore.BackupError](err)
+		if !ok || !strings.HasPrefix(invalid.Reason, test.want) || strings.Contains(invalid.Reason, path) ||
+			strings.Contains(invalid.Reason, "caddy") {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+	damageRecord(t, backup, tokensBucket)
+	if _, err := CheckBackup(backup); err == nil || strings.Contains(err.Error(), backup) {
+		t.Errorf("a damaged record: got %v", err)
+	}
+	if _, err := CheckBackup(backup + "x"); !errors.Is(err, tokenstore.ErrUnavailable) {
+		t.Errorf("a missing file: got %v", err)
+	}
+}
+
 // TestRestoreOverDamage verifies that Restore replaces a damaged store.
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()

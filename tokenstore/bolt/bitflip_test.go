@@ -33,7 +33,7 @@ type flipTarget struct {
 func newFlipTarget(t testing.TB, pageSize int) *flipTarget {
 	t.Helper()
 	path := newPath(t)
-	makeStore(t, path, pageSize, createSchema)
+	makeStore(t, path, pageSize, storeFormat.createSchema)
 	b := mustOpen(t, path)
 	s := openStore(t, b)
 	f := &flipTarget{

@@ -23,6 +23,15 @@
 //	flush     state                       identifies the counted requests that usage includes
 //	ended     digest                      imported secrets that were taken out of service
 //
+// A replica (see [Replica]) has a version of its own and these buckets and keys in addition:
+//
+//	meta
+//	└── whole elsewhere  like whole, for the days of other nodes
+//	elsewhere         id, node            usage record of another node, without days
+//	days elsewhere    day, id, node       day record of another node; all days
+//	totals elsewhere  day, node           day record of another node, for all tokens together
+//	note              note                the cluster's note and a checksum
+//
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The token and tokenstore
 // packages define the formats and checksums of the records (see EncodeToken, for example).
 // bbolt itself detects almost no damage to data pages.
@@ -78,7 +87,8 @@ const (
 
 // Backend implements tokenstore.Backend with a single file.
 type Backend struct {
-	path string
+	path   string
+	format format
 	// current is the file in use. A rebuild replaces it.
 	current atomic.Pointer[handle]
 	closed  atomic.Bool
@@ -102,20 +112,29 @@ func Open(path string) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening token store: %w", err)
 	}
-	err = Inspect(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = create(path)
-	}
+	b, err := storeFormat.openBackend(path)
 	if err != nil {
-		return nil, err
-	}
-	b := &Backend{path: path}
-	b.commits.run = b.commit
-	if err := b.open(); err != nil {
 		return nil, err
 	}
 	if err := migrateCounters(b); err != nil {
 		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// openBackend opens the file at path, or creates it if it is missing.
+func (f format) openBackend(path string) (*Backend, error) {
+	err := f.inspect(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = f.create(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{path: path, format: f}
+	b.commits.run = b.commit
+	if err := b.open(); err != nil {
+		return nil, err
 	}
 	return b, nil
 }

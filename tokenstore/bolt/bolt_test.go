@@ -279,7 +279,7 @@ func TestOpenCreatesAtomically(t *testing.T) {
 func TestReopenNeverCreates(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	b := &Backend{path: path}
+	b := &Backend{path: path, format: storeFormat}
 	if err := b.open(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("opening a missing file: got err %v, want fs.ErrNotExist", err)
 	}
@@ -312,7 +312,7 @@ func TestPageSizes(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1024, 4096, 16384, 65536} {
 		path := newPath(t)
-		makeStore(t, path, size, createSchema)
+		makeStore(t, path, size, storeFormat.createSchema)
 		b := mustOpen(t, path)
 		s := openStore(t, b)
 		token := makeToken(t, s)

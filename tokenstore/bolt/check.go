@@ -39,9 +39,9 @@ func (r *Report) add(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// Check verifies the file of a store or backup: every page, every record, and whether the
-// indexes agree with the records. It doesn't change the file. It returns a [*LockedError] if
-// the file is in use, and another error if the file isn't a token store.
+// Check verifies the file of a store, a backup or a replica: every page, every record, and
+// whether the indexes agree with the records. It doesn't change the file. It returns a
+// [*LockedError] if the file is in use, and another error if the file isn't a token store.
 func Check(path string) (Report, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
@@ -50,7 +50,7 @@ func Check(path string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("checking token store: %w", err)
 	}
-	file, err := lockPath(path)
+	file, err := unknownFormat.lockPath(path)
 	if err != nil {
 		return Report{}, err
 	}
@@ -59,19 +59,20 @@ func Check(path string) (Report, error) {
 		return Report{}, errors.Join(storeError(path, err), file.Close())
 	}
 	var report Report
-	for _, fault := range structureFaults(structure) {
+	f := formatOf(structure.File())
+	for _, fault := range f.structureFaults(structure) {
 		report.add("the file: %s", fault)
 	}
 	if len(report.Problems) > 0 { // bbolt must not read the file
 		return report, file.Close()
 	}
-	b := &Backend{path: path}
+	b := &Backend{path: path, format: f}
 	h, err := newHandle(file)
 	if err != nil {
 		return Report{}, storeError(path, err)
 	}
 	b.current.Store(h)
-	if err = b.view(checkSchema); err == nil {
+	if err = b.view(f.checkSchema); err == nil {
 		err = checkRecords(b.view, checkStep, &report, func() bool { return false })
 	}
 	return report, errors.Join(err, b.Close())
@@ -131,6 +132,10 @@ var checks = []struct {
 	{auditBucket, checkAudit},
 	{requestsBucket, checkKeptRequest},
 	{endedBucket, checkEndedSecret},
+	{elsewhereBucket, checkElsewhere(elsewhereBucket, len(token.ID{}))},
+	{daysElsewhereBucket, checkElsewhere(daysElsewhereBucket, dayKeyLength)},
+	{totalsElsewhereBucket, checkElsewhere(totalsElsewhereBucket, totalKeyLength)},
+	{noteBucket, checkNote},
 }
 
 // checkMeta checks the times and the flush state.
@@ -275,12 +280,43 @@ func checkEndedSecret(tx *bbolt.Tx, report *Report, key, record []byte) {
 	if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
 		report.add("a secret that was taken out of service: %v", err)
 	}
+	if replicaFormat.checkSchema(tx) == nil {
+		return // a replica has the records that the shared store has
+	}
 	id, err := entryID(tx.Bucket(digestsBucket).Get(key))
 	if err != nil {
 		return // no token has this secret, as expected
 	}
 	if tok, err := readToken(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
 		report.add("token %s has a secret that was taken out of service", id)
+	}
+}
+
+// checkElsewhere returns a function that checks other nodes' usage. Keys consist of a prefix of
+// the given length and the node's name.
+func checkElsewhere(name []byte, prefix int) func(tx *bbolt.Tx, report *Report, key, record []byte) {
+	return func(tx *bbolt.Tx, report *Report, key, record []byte) {
+		if !isElsewhereKey(key, prefix) {
+			report.add("a record of another node's usage has an invalid key")
+			return
+		}
+		for _, needed := range neededFor(name, key) {
+			if !has(tx.Bucket(needed.bucket), needed.key) {
+				report.add("a record of another node's usage belongs to nothing in bucket %q", needed.bucket)
+			}
+		}
+		if !validElsewhere(name, key, record) {
+			report.add("a record of another node's usage is damaged")
+		}
+	}
+}
+
+func checkNote(_ *bbolt.Tx, report *Report, key, record []byte) {
+	if bytes.Equal(key, incompleteKey) {
+		return
+	}
+	if _, err := decodeNote(record); err != nil || !bytes.Equal(key, noteKey) {
+		report.add("the replica's note is damaged")
 	}
 }
 

@@ -91,7 +91,7 @@ func (b *Backend) commit(batch []*pending) {
 		case err != nil:
 			p.token, p.err = nil, err
 		case p.err == nil && p.damaged:
-			b.health.deleted()
+			b.health.addDamaged(-1)
 		}
 	}
 }

@@ -10,21 +10,21 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// create creates a new store. The file appears at path only once it is complete and on disk:
+// create creates a new file. The file appears at path only once it is complete and on disk:
 // bbolt would treat an incomplete file as damaged, and an empty one as a new database
 // (etcd#16596).
-func create(path string) error {
+func (f format) create(path string) error {
 	dir := filepath.Dir(path)
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("creating the directory of token store %s: %w", path, err)
 	}
-	if err := createIn(dir, path); err != nil {
+	if err := f.createIn(dir, path); err != nil {
 		return fmt.Errorf("creating token store %s: %w", path, err)
 	}
 	return nil
 }
 
-func createIn(dir, path string) error {
+func (f format) createIn(dir, path string) error {
 	draft, err := os.CreateTemp(dir, filepath.Base(path)+".new-*")
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func createIn(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.Update(createSchema), db.Close()); err != nil {
+	if err := errors.Join(db.Update(f.createSchema), db.Close()); err != nil {
 		return err
 	}
 	// Unlike a rename, a link never replaces a store that another process has just created.

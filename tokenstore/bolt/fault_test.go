@@ -192,7 +192,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 		"replaced": {
 			func(t *testing.T, path string) {
 				check(t, os.Rename(path, path+".old"))
-				makeStore(t, path, 0, createSchema)
+				makeStore(t, path, 0, storeFormat.createSchema)
 			},
 			func(t *testing.T, path string) { check(t, os.Rename(path+".old", path)) },
 		},

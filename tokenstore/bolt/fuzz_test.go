@@ -44,7 +44,7 @@ func setChecksums(content []byte, pageSize int) {
 func FuzzInspect(f *testing.F) {
 	const pageSize = 1024
 	path := newPath(f)
-	makeStore(f, path, pageSize, createSchema)
+	makeStore(f, path, pageSize, storeFormat.createSchema)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		f.Fatal(err)
@@ -92,7 +92,7 @@ func FuzzInspect(f *testing.F) {
 			setChecksums(content, pageSize)
 		}
 		file, err := boltfile.Read(bytes.NewReader(content), int64(len(content)))
-		if err != nil || inspectSchema(file) != nil {
+		if err != nil || storeFormat.inspectSchema(file) != nil {
 			return
 		}
 		path := filepath.Join(dir, "tokens.db")
@@ -103,7 +103,7 @@ func FuzzInspect(f *testing.F) {
 		if err := Inspect(path); err != nil {
 			t.Fatalf("Inspect: got err %v", err)
 		}
-		sound := len(structureFaults(file.Verify(rootAge(file)))) == 0
+		sound := len(storeFormat.structureFaults(file.Verify(rootAge(file)))) == 0
 		if _, err := Check(path); err != nil && sound {
 			t.Fatalf("Check of a sound file: %v", err)
 		}

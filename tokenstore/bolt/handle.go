@@ -121,9 +121,9 @@ func (h *handle) readMeta() error {
 
 // lockPath opens and locks the file at path. It waits while another process holds the lock. If
 // that process replaces the file in the meantime, lockPath opens the new file.
-func lockPath(path string) (*os.File, error) {
+func (f format) lockPath(path string) (*os.File, error) {
 	for {
-		file, err := openInspected(path)
+		file, err := f.open(path)
 		if err != nil {
 			return nil, err
 		}

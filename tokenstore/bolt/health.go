@@ -29,11 +29,11 @@ func (h *health) setDamaged(n int) {
 	h.damaged = n
 }
 
-// deleted records that a damaged token was deleted.
-func (h *health) deleted() {
+// addDamaged adds to the number of damaged tokens.
+func (h *health) addDamaged(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.damaged = max(0, h.damaged-1)
+	h.damaged = max(0, h.damaged+n)
 }
 
 func (h *health) addRepair(r tokenstore.Repair, damaged int) {

@@ -13,19 +13,23 @@ import (
 // Inspect checks that path is a readable and writable regular file that contains a complete
 // token store. It doesn't lock, change or create the file, which another process may be using.
 // If the file doesn't exist but can be created, the error wraps [fs.ErrNotExist].
-func Inspect(path string) error {
-	file, err := openInspected(path)
+func Inspect(path string) error { return storeFormat.inspect(path) }
+
+func (f format) inspect(path string) error {
+	file, err := f.open(path)
 	if err != nil {
 		return err
 	}
 	_ = file.Close()
-	_, err = readCounters(path)
+	if f == storeFormat {
+		_, err = readCounters(path)
+	}
 	return err
 }
 
-// openInspected inspects and opens the file at path.
-func openInspected(path string) (*os.File, error) {
-	if err := inspectPath(path); err != nil {
+// open inspects and opens the file at path. unknownFormat accepts files of all formats.
+func (f format) open(path string) (*os.File, error) {
+	if err := f.inspectPath(path); err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -35,7 +39,7 @@ func openInspected(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token store: %w", err)
 	}
-	if err := inspectContent(file); err != nil {
+	if err := f.inspectContent(file); err != nil {
 		_ = file.Close()
 		return nil, fmt.Errorf("token store %s: %w", path, err)
 	}
@@ -44,22 +48,35 @@ func openInspected(path string) (*os.File, error) {
 
 // inspectContent returns an error if the file isn't a token store that can be opened. Another
 // process may be writing to the file.
-func inspectContent(file *os.File) error {
+func (f format) inspectContent(file *os.File) error {
 	content, err := boltfile.ReadShared(file)
 	if err != nil {
 		return fileError(err)
 	}
-	return inspectSchema(content)
+	return f.inspectSchema(content)
 }
 
-// inspectSchema is checkSchema for a file that bbolt hasn't opened. bbolt stores the small
-// meta bucket inside the root page, where boltfile can read it.
-func inspectSchema(content *boltfile.File) error {
-	if content.Err() != nil || formatDamaged(content) {
-		return nil // the file is damaged, and Open will rebuild it
+// inspectSchema is checkSchema for a file that bbolt hasn't opened.
+func (f format) inspectSchema(content *boltfile.File) error {
+	found := formatOf(content)
+	if f == unknownFormat {
+		f = found
 	}
-	return checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
+	damaged := content.Err() != nil || f.damaged(content)
+	switch {
+	case damaged && (found == f || found == unknownFormat):
+		return nil // Open will rebuild it
+	case damaged && found == replicaFormat:
+		return errReplica
+	case damaged && f == replicaFormat:
+		return errNotReplica
+	}
+	return f.check(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
 }
+
+// errNotStore means that a file isn't a bbolt file.
+var errNotStore = errors.New("the file is not a token store: name another file, " +
+	"which Caddy creates if it doesn't exist, or restore a backup if it was a store")
 
 // fileError adds advice to an error from package boltfile.
 func fileError(err error) error {
@@ -67,9 +84,7 @@ func fileError(err error) error {
 	case errors.Is(err, boltfile.ErrEmpty):
 		return errors.New("the file is empty: restore a backup, or remove the file to start with an empty store")
 	case errors.Is(err, boltfile.ErrNotBolt):
-		return errors.New(
-			"the file is not a token store: name another file, which Caddy creates if it doesn't exist, " +
-				"or restore a backup if it was a store")
+		return errNotStore
 	case errors.Is(err, boltfile.ErrDamaged):
 		return fmt.Errorf("the file is %w; run caddy api-token repair, or restore a backup", err)
 	}
@@ -78,11 +93,11 @@ func fileError(err error) error {
 
 // inspectPath checks the file at path before it is opened, because opening a FIFO would wait
 // for a writer.
-func inspectPath(path string) error {
+func (f format) inspectPath(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return inspectMissing(path, err)
+		return f.inspectMissing(path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("token store: %w: give the user that Caddy runs as access to the directory", err)
 	case err != nil:
@@ -98,19 +113,25 @@ func inspectPath(path string) error {
 
 // inspectMissing returns an error that explains why a missing file can't be created. If it can
 // be created, the error wraps missing.
-func inspectMissing(path string, missing error) error {
+func (f format) inspectMissing(path string, missing error) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return fmt.Errorf(
 			"token store %s is a link to a file that doesn't exist: restore that file, or remove the link", path)
 	} else if err == nil {
-		return inspectPath(path) // it has just been created
+		return f.inspectPath(path) // it has just been created
 	}
 	if err := inspectDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("token store %s can't be created: %w", path, err)
 	}
 	if journal := journalPath(path); exists(journal) {
 		if exists(path) {
-			return inspectPath(path) // both have just been created
+			return f.inspectPath(path) // both have just been created
+		}
+		if f == replicaFormat {
+			return fmt.Errorf(
+				"replica %s is missing, but its usage journal %s exists: put the replica back, "+
+					"or remove the journal to copy the shared store again without the counts in the journal",
+				path, journal)
 		}
 		return fmt.Errorf(
 			"token store %s is missing, but its usage journal %s exists: put the store back, "+
@@ -134,10 +155,10 @@ func inspectDir(dir string) error {
 	return writableDir(dir)
 }
 
-// formatDamaged reports whether a file has a store's buckets but lacks the format name.
-func formatDamaged(content *boltfile.File) bool {
-	err := checkFormat(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
-	return errors.Is(err, errForeign) && len(missingBuckets(content)) <= 2
+// damaged reports whether a file has the format's buckets but lacks the format name.
+func (f format) damaged(content *boltfile.File) bool {
+	err := f.check(content.Get(metaBucket, formatKey), content.Get(metaBucket, versionKey))
+	return errors.Is(err, errForeign) && len(f.missingBuckets(content)) <= 2
 }
 
 func exists(path string) bool {

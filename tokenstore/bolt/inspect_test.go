@@ -37,7 +37,7 @@ func TestRefusedFiles(t *testing.T) {
 		}
 	}
 	ours := func(then func(*bbolt.Tx) error) func(*testing.T, string) {
-		return database(0, func(tx *bbolt.Tx) error { return errors.Join(createSchema(tx), then(tx)) })
+		return database(0, func(tx *bbolt.Tx) error { return errors.Join(storeFormat.createSchema(tx), then(tx)) })
 	}
 	bucket := func(names ...string) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error {
@@ -124,7 +124,7 @@ func check(t testing.TB, err error) {
 // damagedMeta creates a store with a wrong transaction number in its first meta page.
 func damagedMeta(t *testing.T, path string) {
 	t.Helper()
-	makeStore(t, path, 0, createSchema)
+	makeStore(t, path, 0, storeFormat.createSchema)
 	raw, err := os.ReadFile(path)
 	check(t, err)
 	raw[16+48] ^= 0x10

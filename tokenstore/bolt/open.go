@@ -16,7 +16,7 @@ import (
 // open opens the file. It verifies every page before bbolt uses the file, then verifies the
 // records, and rebuilds the file if it finds damage.
 func (b *Backend) open() error {
-	file, err := lockPath(b.path)
+	file, err := b.format.lockPath(b.path)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func verify(file *os.File) (*boltfile.Structure, error) {
 // openVerified opens the file if its structure is sound. Otherwise it rebuilds the file, opens
 // the new one and closes file.
 func (b *Backend) openVerified(file *os.File, structure *boltfile.Structure) (*handle, error) {
-	faults := structureFaults(structure)
+	faults := b.format.structureFaults(structure)
 	if len(faults) == 0 {
 		return newHandle(file)
 	}
@@ -85,19 +85,19 @@ func rootAge(content *boltfile.File) boltfile.RootAge {
 }
 
 // structureFaults describes a file's damaged pages and missing buckets.
-func structureFaults(structure *boltfile.Structure) (faults []string) {
+func (f format) structureFaults(structure *boltfile.Structure) (faults []string) {
 	content := structure.File()
 	found, more := structure.Faults()
-	for _, f := range found {
-		faults = append(faults, f.String())
+	for _, fault := range found {
+		faults = append(faults, fault.String())
 	}
 	if more > 0 {
 		faults = append(faults, fmt.Sprintf("and %d more faults", more))
 	}
-	if formatDamaged(content) {
+	if f.damaged(content) {
 		faults = append(faults, "its format name is missing or damaged")
 	}
-	for _, name := range missingBuckets(content) {
+	for _, name := range f.missingBuckets(content) {
 		faults = append(faults, fmt.Sprintf("its bucket %q is missing", name))
 	}
 	return faults
@@ -106,13 +106,13 @@ func structureFaults(structure *boltfile.Structure) (faults []string) {
 // missingBuckets returns the required buckets that are missing from the root. An optional
 // bucket counts as missing if the root has a bucket whose name differs from the optional one's
 // by a single bit. A newer version may have added other unknown buckets.
-func missingBuckets(content *boltfile.File) (missing [][]byte) {
-	for _, name := range append(slices.Clone(buckets), metaBucket) {
+func (f format) missingBuckets(content *boltfile.File) (missing [][]byte) {
+	for _, name := range append(f.buckets(), metaBucket) {
 		if !content.HasBucket(name) {
 			missing = append(missing, name)
 		}
 	}
-	for _, name := range optionalBuckets {
+	for _, name := range f.optionalBuckets() {
 		if !content.HasBucket(name) &&
 			slices.ContainsFunc(content.Buckets(),
 				func(other string) bool { return bitsDiffer(other, string(name)) == 1 }) {
@@ -137,7 +137,7 @@ func bitsDiffer(a, b string) (n int) {
 // prepare checks the schema, syncs the last transaction, which a killed process may have left
 // unsynced, and reads the number of the last change.
 func (b *Backend) prepare(h *handle) error {
-	if err := b.viewNow(checkSchema); err != nil {
+	if err := b.viewNow(b.format.checkSchema); err != nil {
 		return err
 	}
 	if err := h.resync(); err != nil {

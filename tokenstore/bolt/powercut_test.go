@@ -67,7 +67,7 @@ func TestPowerCut(t *testing.T) {
 func recordTransactions(t *testing.T, pageSize int) (transactions []*transaction) {
 	t.Helper()
 	path := newPath(t)
-	makeStore(t, path, pageSize, createSchema)
+	makeStore(t, path, pageSize, storeFormat.createSchema)
 	s, err := openModelStore(path, testTime)
 	check(t, err)
 	defer s.Close()

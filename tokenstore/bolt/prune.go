@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,50 +15,64 @@ const pruneLimit = 1000
 
 // Prune implements tokenstore.Backend.
 func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
+	return b.prune([]pruning{
+		expiredEntries(auditBucket, isBefore(keep.Audit), nil),
+		expiredEntries(requestedBucket, isBefore(keep.Requests), func(tx *bbolt.Tx, key []byte) error {
+			return tx.Bucket(requestsBucket).Delete(key[orderTimeLength:])
+		}),
+		expiredEntries(daysBucket, isDayBefore(dayKeyLength, keep.Days), nil),
+		expiredHours(daysBucket, wholeKey, keep.Hours),
+		expiredTotals(totalsBucket, keep),
+	})
+}
+
+// pruning prunes one kind of record.
+type pruning struct {
+	// has reports whether there is anything to prune.
+	has func(tx *bbolt.Tx) bool
+	run func(tx *bbolt.Tx) error
+}
+
+// prune runs the given prunings, and reports whether more remains to be pruned.
+func (b *Backend) prune(parts []pruning) (more bool, err error) {
+	has := func(tx *bbolt.Tx) bool {
+		return slices.ContainsFunc(parts, func(part pruning) bool { return part.has(tx) })
+	}
 	err = b.view(func(tx *bbolt.Tx) error {
-		more = hasExpired(tx, keep)
+		more = has(tx)
 		return nil
 	})
 	if err != nil || !more {
 		return false, err
 	}
 	err = b.update(func(tx *bbolt.Tx) error {
-		err := prune(tx, auditBucket, isBefore(keep.Audit), nil)
-		if err == nil {
-			err = prune(tx, requestedBucket, isBefore(keep.Requests), func(key []byte) error {
-				return tx.Bucket(requestsBucket).Delete(key[orderTimeLength:])
-			})
+		for _, part := range parts {
+			if err := part.run(tx); err != nil {
+				return err
+			}
 		}
-		if err == nil {
-			err = prune(tx, daysBucket, isDayBefore(dayKeyLength, keep.Days), nil)
-		}
-		if err == nil {
-			err = addUpHours(tx, keep.Hours)
-		}
-		if err == nil {
-			err = pruneTotals(tx, keep)
-		}
-		more = hasExpired(tx, keep)
-		return err
+		more = has(tx)
+		return nil
 	})
 	return more, err
 }
 
-// hasExpired reports whether there is anything to prune.
-func hasExpired(tx *bbolt.Tx, keep tokenstore.Retention) bool {
-	for _, part := range []struct {
-		bucket  []byte
-		expired func(key []byte) bool
-	}{
-		{auditBucket, isBefore(keep.Audit)}, {requestedBucket, isBefore(keep.Requests)},
-		{daysBucket, isDayBefore(dayKeyLength, keep.Days)},
-	} {
-		if key, _ := tx.Bucket(part.bucket).Cursor().First(); key != nil && part.expired(key) {
-			return true
-		}
+// expiredEntries prunes a bucket with the function prune.
+func expiredEntries(name []byte, expired func(key []byte) bool, onDelete func(tx *bbolt.Tx, key []byte) error) pruning {
+	return pruning{
+		has: func(tx *bbolt.Tx) bool {
+			key, _ := tx.Bucket(name).Cursor().First()
+			return key != nil && expired(key)
+		},
+		run: func(tx *bbolt.Tx) error {
+			return prune(tx, name, expired, func(key []byte) error {
+				if onDelete == nil {
+					return nil
+				}
+				return onDelete(tx, key)
+			})
+		},
 	}
-	key := firstWithHours(tx)
-	return key != nil && isDayBefore(dayKeyLength, keep.Hours)(key) || hasExpiredTotals(tx, keep)
 }
 
 // isBefore returns a function that reports whether the time at the start of a key is before t.
@@ -67,9 +82,9 @@ func isBefore(t time.Time) func(key []byte) bool {
 }
 
 // isDayBefore returns a function that reports whether the day at the start of a key is before
-// the given day. For keys that don't have the given length, the function returns true.
+// the given day. For keys that are shorter than length, the function returns true.
 func isDayBefore(length int, day tokenstore.Day) func(key []byte) bool {
-	return func(key []byte) bool { return len(key) != length || keyDay(key) < day }
+	return func(key []byte) bool { return len(key) < length || keyDay(key) < day }
 }
 
 // prune deletes a bucket's oldest entries while expired returns true, up to pruneLimit
@@ -94,10 +109,16 @@ func prune(tx *bbolt.Tx, name []byte, expired func(key []byte) bool, onDelete fu
 	return nil
 }
 
-// firstWithHours returns the key of the first day record that may still have hours, or nil.
-func firstWithHours(tx *bbolt.Tx) []byte {
-	key, _ := seekAfter(tx.Bucket(daysBucket).Cursor(), tx.Bucket(metaBucket).Get(wholeKey))
-	return key
+// expiredHours adds up the hours of days before the given day. metaKey is the key in the meta
+// bucket of the last day record whose hours were added up.
+func expiredHours(name, metaKey []byte, before tokenstore.Day) pruning {
+	return pruning{
+		has: func(tx *bbolt.Tx) bool {
+			key, _ := seekAfter(tx.Bucket(name).Cursor(), tx.Bucket(metaBucket).Get(metaKey))
+			return key != nil && isDayBefore(dayKeyLength, before)(key)
+		},
+		run: func(tx *bbolt.Tx) error { return addUpHours(tx, name, metaKey, before) },
+	}
 }
 
 // seekAfter moves the cursor to the first entry whose key is greater than after, and returns
@@ -112,11 +133,11 @@ func seekAfter(cursor *bbolt.Cursor, after []byte) (key, value []byte) {
 
 // addUpHours adds up the hours in day records from before the given day, up to pruneLimit
 // records per call.
-func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
-	days := tx.Bucket(daysBucket)
+func addUpHours(tx *bbolt.Tx, name, metaKey []byte, before tokenstore.Day) error {
+	days := tx.Bucket(name)
 	var keys, records [][]byte
 	cursor := days.Cursor()
-	for key, record := seekAfter(cursor, tx.Bucket(metaBucket).Get(wholeKey)); key != nil && len(keys) < pruneLimit &&
+	for key, record := seekAfter(cursor, tx.Bucket(metaBucket).Get(metaKey)); key != nil && len(keys) < pruneLimit &&
 		isDayBefore(dayKeyLength, before)(key); key, record = cursor.Next() {
 		keys, records = append(keys, bytes.Clone(key)), append(records, record)
 	}
@@ -124,7 +145,7 @@ func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 		return nil
 	}
 	for i, key := range keys {
-		if len(key) != dayKeyLength {
+		if len(key) < dayKeyLength {
 			continue
 		}
 		day, err := tokenstore.DecodeDay(key, keyDay(key), records[i])
@@ -135,5 +156,5 @@ func addUpHours(tx *bbolt.Tx, before tokenstore.Day) error {
 			return err
 		}
 	}
-	return tx.Bucket(metaBucket).Put(wholeKey, keys[len(keys)-1])
+	return tx.Bucket(metaBucket).Put(metaKey, keys[len(keys)-1])
 }

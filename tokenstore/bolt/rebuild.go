@@ -35,6 +35,10 @@ type Losses struct {
 // It recreates the sort orders and the digest entries from the tokens.
 type rebuilder struct {
 	source *boltfile.Structure
+	// format is the new file's format.
+	format format
+	// damaged is set unless the source is believed to be sound.
+	damaged bool
 	// salvaged holds the records from unsound buckets, by bucket and sorted by key.
 	salvaged map[string][]entry
 	sink     sink
@@ -60,8 +64,14 @@ type secretEntry struct {
 
 var errNothingFound = errors.New("no token store data was found in the file; restore a backup")
 
-// rebuild copies source's valid records into a new store at path, which must be an empty file.
-func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
+// rebuild copies source's valid records into a new file of the given format at path, which must
+// be an empty file. damaged states whether the reason for the rebuild is damage.
+//
+// The new file can be a store although source is a replica. Each token's usage is then the sum
+// of all nodes' usage.
+//
+// A replica that was damaged may lack records, so it is marked as incomplete.
+func rebuild(source *boltfile.Structure, path string, f format, damaged bool) (lost Losses, err error) {
 	options := boltOptions()
 	options.NoSync, options.NoGrowSync = true, true // synced once at the end
 	db, err := bbolt.Open(path, fileMode, options)
@@ -69,13 +79,14 @@ func rebuild(source *boltfile.Structure, path string) (lost Losses, err error) {
 		return Losses{}, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Update(createSchema); err != nil {
+	if err := db.Update(f.createSchema); err != nil {
 		return Losses{}, err
 	}
-	r := &rebuilder{source: source, sink: sink{db: db}, endedSecrets: make(map[token.Digest]bool)}
+	r := &rebuilder{source: source, format: f, damaged: damaged, sink: sink{db: db},
+		endedSecrets: make(map[token.Digest]bool)}
 	r.salvage()
 	for _, part := range []func() error{r.readEnded, r.tokens, r.orders, r.usage, r.days, r.restoreUsage, r.refusals,
-		r.totals, r.audit, r.requests, r.ended, r.meta, r.sink.commit} {
+		r.totals, r.audit, r.requests, r.ended, r.elsewhere, r.note, r.meta, r.sink.commit} {
 		if err := part(); err != nil {
 			r.sink.rollback()
 			return Losses{}, err
@@ -90,8 +101,12 @@ func (r *rebuilder) lose(bucket []byte, format string, args ...any) {
 }
 
 // readEnded collects the secrets that were taken out of service. A token record with one of
-// these secrets is outdated.
+// these secrets is outdated. In a sound replica it isn't, because a replica has the records that
+// the shared store has.
 func (r *rebuilder) readEnded() (err error) {
+	if r.format == replicaFormat && !r.damaged {
+		return nil
+	}
 	for key := range r.entries(endedBucket, &err) {
 		r.endedSecrets[digestOf(key)] = true
 	}
@@ -303,11 +318,13 @@ func (r *rebuilder) orders() error {
 
 func (r *rebuilder) audit() error {
 	var readErr error
-	var first, last, count uint64
+	_, salvaged := r.salvaged[string(auditBucket)]
+	var first, last, count, unreadable uint64
 	for key, value := range r.entries(auditBucket, &readErr) {
 		entry, err := tokenstore.DecodeAuditEntry(key, value)
 		if err != nil || len(key) != auditKeyLength {
-			continue // reported as a gap in the sequence numbers
+			unreadable++
+			continue
 		}
 		r.seen(entry.Time)
 		sequence := auditPosition(key).Sequence
@@ -324,7 +341,11 @@ func (r *rebuilder) audit() error {
 		}
 	}
 	newest := max(last, r.source.File().Sequence(auditBucket))
-	if count > 0 && newest-first+1 > count {
+	switch {
+	case !salvaged && unreadable > 0:
+		r.lose(auditBucket, "%d entries", unreadable)
+	case salvaged && r.format == storeFormat && count > 0 && newest-first+1 > count:
+		// Gaps in the sequence numbers are lost entries. A replica has gaps of its own.
 		r.lose(auditBucket, "%d entries", newest-first+1-count)
 	}
 	return errors.Join(readErr, r.sink.setSequence(auditBucket, newest))
@@ -385,7 +406,10 @@ func (r *rebuilder) meta() error {
 	}
 	for _, key := range metaKeys {
 		value := found[string(key)]
-		if value != nil && !bytes.Equal(key, wholeKey) && !bytes.Equal(key, identityKey) {
+		if r.sums() && (bytes.Equal(key, wholeKey) || bytes.Equal(key, wholeElsewhereKey)) {
+			continue // the sums may have hours again
+		}
+		if _, isTime := timeNames[string(key)]; isTime && value != nil {
 			if _, err := decodeTime(value); err != nil {
 				value = nil
 				r.lose(metaBucket, "the %s", timeNames[string(key)])

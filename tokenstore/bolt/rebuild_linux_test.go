@@ -83,7 +83,7 @@ func firstChild(t *testing.T, path string, page int, pageSize int64) uint64 {
 // once.
 func TestDamagedBucket(t *testing.T) {
 	t.Parallel()
-	for _, bucket := range buckets {
+	for _, bucket := range storeFormat.buckets() {
 		t.Run(string(bucket), func(t *testing.T) {
 			t.Parallel()
 			path, tokens := filledStore(t, 200)
@@ -424,7 +424,7 @@ func TestReplacedWhileWaiting(t *testing.T) {
 	holder := mustOpen(t, path)
 	opened := make(chan *os.File)
 	go func() {
-		file, err := lockPath(path)
+		file, err := storeFormat.lockPath(path)
 		if err != nil {
 			t.Error(err)
 		}
@@ -469,4 +469,42 @@ func TestMissingTokenRecord(t *testing.T) {
 	}
 	check(t, s.Close())
 	checkRepaired(t, path)
+}
+
+// TestLostUsageOfWholeDays verifies that a lost usage record is recreated from days whose hours
+// have been added up, and that deleting the token deletes these days.
+func TestLostUsageOfWholeDays(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, newPath(t))
+	s := openStore(t, b)
+	for range 200 { // fill a page of usage records
+		tok := makeToken(t, s)
+		save(t, b, map[token.ID]tokenstore.Usage{
+			tok.ID: {Allowed: 9, Denied: 9,
+				Days: []tokenstore.DayUsage{usedOn(today-1, 3).AsWhole(), usedOn(today, 1)}},
+		})
+	}
+	check(t, s.Close())
+	damageLeaf(t, b.path, usageBucket)
+	b = mustOpen(t, b.path)
+	s = openStore(t, b)
+	restored := 0
+	for _, record := range records(t, b, TokensTable) {
+		usage, _, err := b.Usage(token.ID(record.Key), today-1, today)
+		check(t, err)
+		if usage.Denied == 0 {
+			restored++
+			if len(usage.Days) != 1 || usage.Allowed != 9 || !usage.Days[0].Whole {
+				t.Fatalf("got restored usage %+v, want one day without hours", usage)
+			}
+			check(t, s.Delete(token.ID(record.Key), token.AnyVersion, testActor))
+		}
+	}
+	if restored == 0 {
+		t.Error("no usage was lost")
+	}
+	check(t, s.Close())
+	if report, err := Check(b.path); err != nil || len(report.Problems) > 0 {
+		t.Errorf("got problems %q, err %v, want none", report.Problems, err)
+	}
 }

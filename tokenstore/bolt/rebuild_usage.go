@@ -73,9 +73,12 @@ func (r *rebuilder) restoreUsage() error {
 		return nil
 	})
 	for id, usage := range restored {
-		newest := dayKey(usage.Days[0].Day, id)
-		err = errors.Join(err, r.sink.put(usageBucket, id[:], tokenstore.EncodeUsage(id, usage)),
-			r.sink.delete(daysBucket, newest))
+		if newest := usage.Days[0]; newest.Whole { // a usage record can't hold a day without hours
+			usage.Days = nil
+		} else {
+			err = errors.Join(err, r.sink.delete(daysBucket, dayKey(newest.Day, id)))
+		}
+		err = errors.Join(err, r.sink.put(usageBucket, id[:], tokenstore.EncodeUsage(id, usage)))
 	}
 	return err
 }

@@ -79,7 +79,7 @@ func (b *Backend) verifyCurrent(h *handle) (*boltfile.Structure, []string, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return structure, structureFaults(structure), nil
+	return structure, b.format.structureFaults(structure), nil
 }
 
 // serve makes next the current file. The caller must hold b.writing.
@@ -123,15 +123,15 @@ func fileLength(file *os.File) int64 {
 	return info.Size()
 }
 
-// replaceWith replaces the store's file with one rebuilt from structure, and opens it. If keep
-// is set, the old file is kept next to it.
-func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, keep bool) (h *handle, err error) {
+// replaceWith replaces the store's file with one rebuilt from structure, and opens it. If
+// damaged is set, the old file is kept next to it.
+func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, damaged bool) (h *handle, err error) {
 	path, err := realPath(b.path)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	draft, lost, err := rebuildNextTo(path, structure)
+	draft, lost, err := rebuildNextTo(path, structure, b.format, damaged)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, ke
 		return nil, err
 	}
 	var kept string
-	if keep {
+	if damaged {
 		kept, err = preserve(path, damagedSuffix, now)
 	}
 	if err == nil {
@@ -167,15 +167,16 @@ func (b *Backend) replaceWith(structure *boltfile.Structure, faults []string, ke
 }
 
 // rebuildNextTo rebuilds a file into a draft in the directory of the store's file at path,
-// with that file's owner and mode.
-func rebuildNextTo(path string, structure *boltfile.Structure) (draft string, lost Losses, err error) {
+// with that file's owner and mode. See rebuild.
+func rebuildNextTo(path string, structure *boltfile.Structure, f format, damaged bool) (draft string, lost Losses,
+	err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return "", Losses{}, err
 	}
 	draft = file.Name()
 	if err = errors.Join(copyAccess(path, file), file.Close()); err == nil {
-		lost, err = rebuild(structure, draft)
+		lost, err = rebuild(structure, draft, f, damaged)
 	}
 	if err != nil {
 		_ = os.Remove(draft)

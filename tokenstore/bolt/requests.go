@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -52,10 +53,14 @@ func putRequest(tx *bbolt.Tx, request *tokenstore.KeptRequest) error {
 			return err
 		}
 	}
-	if err := tx.Bucket(requestsBucket).Put(request.Key[:], tokenstore.EncodeRequest(*request)); err != nil {
-		return err
-	}
-	return tx.Bucket(requestedBucket).Put(requestedKey(request), nil)
+	return putRequestRecord(tx, request, tokenstore.EncodeRequest(*request))
+}
+
+// putRequestRecord stores a request whose key isn't in use, and its record.
+func putRequestRecord(tx *bbolt.Tx, request *tokenstore.KeptRequest, record []byte) error {
+	return errors.Join(
+		tx.Bucket(requestsBucket).Put(request.Key[:], record),
+		tx.Bucket(requestedBucket).Put(requestedKey(request), nil))
 }
 
 func requestedKey(request *tokenstore.KeptRequest) []byte {

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
@@ -17,7 +19,11 @@ import (
 // If another process has the store open, Restore returns a [*LockedError]. The new file has
 // the old file's owner and mode. Restore keeps the old file in the same directory and returns
 // its new path, or "" if there was no store. If Restore fails, the old store remains at path.
+// Neither file may be a replica.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
+	if err := errors.Join(refuseReplica(backup), refuseReplica(path)); err != nil {
+		return "", err
+	}
 	report, err := Check(backup)
 	if errors.Is(err, fs.ErrPermission) {
 		return "", fmt.Errorf("the backup %s can't be opened by this user: "+
@@ -50,6 +56,69 @@ func Restore(backup, path string, now time.Time) (kept string, err error) {
 		return "", fmt.Errorf("restoring token store %s: %w", path, err)
 	}
 	return kept, nil
+}
+
+// CheckBackup returns what a backup contains. If it can't be restored, the error is a
+// [*tokenstore.BackupError]. The file must not be in use. CheckBackup doesn't change it.
+func CheckBackup(path string) (tokenstore.Restored, error) {
+	if refuseReplica(path) != nil {
+		return tokenstore.Restored{}, &tokenstore.BackupError{
+			Reason: "it is a gate's copy of a shared store, not a backup"}
+	}
+	report, err := Check(path)
+	if _, failed := errors.AsType[syscall.Errno](err); failed {
+		return tokenstore.Restored{}, fmt.Errorf("%w: %w", tokenstore.ErrUnavailable, err)
+	}
+	if err != nil {
+		return tokenstore.Restored{}, &tokenstore.BackupError{Reason: reasonOf(path, err)}
+	}
+	if len(report.Problems) > 0 {
+		return tokenstore.Restored{}, &tokenstore.BackupError{Reason: report.summary()}
+	}
+	return tokenstore.Restored{Tokens: report.Tokens, AuditEntries: report.AuditEntries}, nil
+}
+
+// reasonOf returns what is wrong with a backup according to an error from Check, without the path
+// and without advice for stores.
+func reasonOf(path string, err error) string {
+	if errors.Is(err, errNotStore) {
+		return "it is not a token store"
+	}
+	reason := err.Error()
+	if _, after, ok := strings.Cut(reason, path+": "); ok {
+		reason = after
+	}
+	for _, advice := range []string{"; run caddy", ": restore a backup"} {
+		reason, _, _ = strings.Cut(reason, advice)
+	}
+	return reason
+}
+
+// summary describes the first problems in one sentence.
+func (r *Report) summary() string {
+	const most = 3
+	text := strings.Join(r.Problems[:min(most, len(r.Problems))], "; ")
+	if more := len(r.Problems) + r.More - most; more > 0 {
+		text += fmt.Sprintf("; and %d more problems", more)
+	}
+	return text
+}
+
+// refuseReplica returns an error if the file at path is a replica.
+func refuseReplica(path string) error {
+	if unknownFormat.inspectPath(path) != nil {
+		return nil // reported later
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	content, err := boltfile.ReadShared(file)
+	if err == nil && formatOf(content) == replicaFormat {
+		return fmt.Errorf("restoring token store: %s: %w", path, errReplica)
+	}
+	return nil
 }
 
 // realPath resolves symbolic links, so Restore replaces the store itself and not a link to it.
@@ -104,7 +173,7 @@ func restore(backup, path string, now time.Time) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
-	draft, _, err := rebuildNextTo(path, structure)
+	draft, _, err := rebuildNextTo(path, structure, storeFormat, false)
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +229,7 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 	if path, err = realPath(path); err != nil {
 		return done, fmt.Errorf("repairing token store: %w", err)
 	}
-	if err := inspectPath(path); err != nil {
+	if err := unknownFormat.inspectPath(path); err != nil {
 		return done, err
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -187,8 +256,9 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 		done.Faults = append(done.Faults, missing.Error())
 	}
 	structure := content.Verify(rootAge(content))
-	done.Faults = append(done.Faults, structureFaults(structure)...)
-	draft, lost, err := rebuildNextTo(path, structure)
+	f := salvagedFormat(structure)
+	done.Faults = append(done.Faults, f.structureFaults(structure)...)
+	draft, lost, err := rebuildNextTo(path, structure, f, true)
 	if err != nil {
 		return done, fmt.Errorf("repairing token store %s: %w", path, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
 // recordBuckets lists the buckets whose entries are copied. Each function reports whether an
@@ -73,16 +74,38 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 		_, err := tokenstore.DecodeEnded(token.Digest(key), value)
 		return err == nil
 	},
+	// A rebuilt replica gets the usage of other nodes from the shared store again.
+	string(elsewhereBucket):       notSalvaged,
+	string(daysElsewhereBucket):   notSalvaged,
+	string(totalsElsewhereBucket): notSalvaged,
 	string(metaBucket): func(key, _ []byte) bool {
 		return slices.ContainsFunc(metaKeys, func(known []byte) bool { return bytes.Equal(key, known) })
 	},
 	string(flushBucket): func(key, _ []byte) bool { return bytes.Equal(key, stateKey) },
 }
 
+func notSalvaged([]byte, []byte) bool { return false }
+
+// salvagedFormat returns a file's format. If its root can't tell, salvagedFormat looks for
+// records that only a replica has.
+func salvagedFormat(source *boltfile.Structure) format {
+	if f := formatOf(source.File()); f != unknownFormat {
+		return f
+	}
+	for key, value := range source.Salvage() {
+		if len(key) > dayKeyLength && len(key) <= dayKeyLength+maxNodeLength {
+			if _, err := tokenstore.DecodeDay(key, keyDay(key), value); err == nil {
+				return replicaFormat
+			}
+		}
+	}
+	return storeFormat
+}
+
 // salvage finds the records of unsound buckets.
 func (r *rebuilder) salvage() {
 	r.salvaged = make(map[string][]entry)
-	for _, name := range missingBuckets(r.source.File()) {
+	for _, name := range r.format.missingBuckets(r.source.File()) {
 		r.salvaged[string(name)] = nil
 	}
 	for name := range recordBuckets {
@@ -100,7 +123,7 @@ func (r *rebuilder) salvage() {
 			}
 		}
 		// A damaged token or usage record still shows that the token existed.
-		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && len(key) == len(token.ID{}) &&
+		if tokens, ok := r.salvaged[string(tokensBucket)]; ok && isID(key) &&
 			!recordBuckets[string(usageBucket)](key, value) && !recordBuckets[string(tokensBucket)](key, value) &&
 			!recordBuckets[string(refusalsBucket)](key, value) {
 			r.salvaged[string(tokensBucket)] = append(tokens, entry{bytes.Clone(key), lostRecord})

@@ -20,14 +20,10 @@ const (
 	sinkFill = 0.9
 )
 
-// bucket returns a bucket in the current transaction. It begins a transaction if necessary.
+// bucket returns a bucket in the current transaction.
 func (s *sink) bucket(name []byte) (*bbolt.Bucket, error) {
-	if s.tx == nil {
-		tx, err := s.db.Begin(true)
-		if err != nil {
-			return nil, err
-		}
-		s.tx, s.n = tx, 0
+	if err := s.begin(); err != nil {
+		return nil, err
 	}
 	bucket, err := s.tx.CreateBucketIfNotExists(name)
 	if err == nil {
@@ -36,18 +32,42 @@ func (s *sink) bucket(name []byte) (*bbolt.Bucket, error) {
 	return bucket, err
 }
 
-// put writes an entry. If the transaction is full, put commits it first.
-func (s *sink) put(name, key, value []byte) error {
+// begin begins a transaction unless there is one.
+func (s *sink) begin() error {
+	if s.tx != nil {
+		return nil
+	}
+	tx, err := s.db.Begin(true)
+	if err == nil {
+		s.tx, s.n = tx, 0
+	}
+	return err
+}
+
+// transaction returns the transaction for writing an entry. If the current one is full,
+// transaction commits it first.
+func (s *sink) transaction() (*bbolt.Tx, error) {
 	if s.n >= sinkLimit {
 		if err := s.commit(); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	s.n++
+	return s.tx, nil
+}
+
+// put writes an entry.
+func (s *sink) put(name, key, value []byte) error {
+	if _, err := s.transaction(); err != nil {
+		return err
 	}
 	bucket, err := s.bucket(name)
 	if err != nil {
 		return err
 	}
-	s.n++
 	return bucket.Put(key, bytes.Clone(value)) // bbolt retains the value until the commit
 }
 

@@ -49,23 +49,28 @@ func putFlushState(tx *bbolt.Tx, state tokenstore.FlushState) error {
 // SetTimes implements tokenstore.Backend.
 func (b *Backend) SetTimes(times tokenstore.State, entry *tokenstore.AuditEntry) error {
 	return b.update(func(tx *bbolt.Tx) error {
-		for _, t := range []struct {
-			key  []byte
-			time time.Time
-		}{{recordedKey, times.Recorded}, {elapsedKey, times.Elapsed}, {announcedKey, times.Announced},
-			{backedUpKey, times.BackedUp}} {
-			if t.time.IsZero() {
-				continue
-			}
-			if err := tx.Bucket(metaBucket).Put(t.key, encodeTime(t.time)); err != nil {
-				return err
-			}
-		}
-		if entry == nil {
-			return nil
+		if err := putTimes(tx, times); err != nil || entry == nil {
+			return err
 		}
 		return appendAudit(tx, *entry)
 	})
+}
+
+// putTimes stores the nonzero times.
+func putTimes(tx *bbolt.Tx, times tokenstore.State) error {
+	for _, t := range []struct {
+		key  []byte
+		time time.Time
+	}{{recordedKey, times.Recorded}, {elapsedKey, times.Elapsed}, {announcedKey, times.Announced},
+		{backedUpKey, times.BackedUp}} {
+		if t.time.IsZero() {
+			continue
+		}
+		if err := tx.Bucket(metaBucket).Put(t.key, encodeTime(t.time)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordTime stores now if it is after the recorded time.

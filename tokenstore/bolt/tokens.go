@@ -197,8 +197,10 @@ func removeDamaged(tx *bbolt.Tx, id token.ID, now time.Time) error {
 	return err
 }
 
-func put(tx *bbolt.Tx, tok *token.Token) error {
-	record := token.EncodeToken(tok)
+func put(tx *bbolt.Tx, tok *token.Token) error { return putRecord(tx, tok, token.EncodeToken(tok)) }
+
+// putRecord stores a token and its record.
+func putRecord(tx *bbolt.Tx, tok *token.Token, record []byte) error {
 	err := errors.Join(
 		tx.Bucket(tokensBucket).Put(tok.ID[:], record),
 		tx.Bucket(createdBucket).Put(orderKey(tokenstore.OrderCreated, tok), nil),

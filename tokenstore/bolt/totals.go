@@ -11,7 +11,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// The totals bucket holds one day record per day. Its key is the start of a token's day key.
+// The totals bucket holds one day record per day. Its key is the start of a token's day key. In
+// the totals elsewhere bucket, the name of the node follows.
 const totalKeyLength = 4
 
 func totalKey(day tokenstore.Day) []byte {
@@ -21,20 +22,31 @@ func totalKey(day tokenstore.Day) []byte {
 // Totals implements tokenstore.Backend.
 func (b *Backend) Totals(first, last tokenstore.Day) (days []tokenstore.DayUsage, err error) {
 	err = b.viewNow(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(totalsBucket)
-		if bucket == nil {
-			return nil
-		}
-		cursor := bucket.Cursor()
-		for key, record := cursor.Seek(totalKey(first)); len(key) == totalKeyLength && keyDay(key) <= last; {
-			if day, err := tokenstore.DecodeDay(key, keyDay(key), record); err == nil {
-				days = append(days, day)
-			}
-			key, record = cursor.Next()
-		}
+		days = savedTotals(tx.Bucket(totalsBucket), first, last)
 		return nil
 	})
 	return days, err
+}
+
+// savedTotals returns the totals in a bucket, which may be nil. It adds up the totals of the
+// same day.
+func savedTotals(bucket *bbolt.Bucket, first, last tokenstore.Day) (days []tokenstore.DayUsage) {
+	if bucket == nil {
+		return nil
+	}
+	cursor := bucket.Cursor()
+	for key, record := cursor.Seek(totalKey(first)); len(key) >= totalKeyLength && keyDay(key) <= last; {
+		day, err := tokenstore.DecodeDay(key, keyDay(key), record)
+		switch n := len(days) - 1; {
+		case err != nil: // Check reports damaged records
+		case n >= 0 && days[n].Day == day.Day:
+			days[n] = days[n].Plus(day)
+		default:
+			days = append(days, day)
+		}
+		key, record = cursor.Next()
+	}
+	return days
 }
 
 // addTotals adds a difference to the totals. A store that was written by an earlier version has
@@ -118,14 +130,21 @@ func sumUsage(tokens, usage, days *bbolt.Bucket) (totals, error) {
 	}))
 }
 
-// pruneTotals deletes the totals of days before keep.Days and adds up the hours of days before
-// keep.Hours.
-func pruneTotals(tx *bbolt.Tx, keep tokenstore.Retention) error {
-	bucket := tx.Bucket(totalsBucket)
+// expiredTotals deletes the totals of days before keep.Days and adds up the hours of days before
+// keep.Hours. The bucket may be missing.
+func expiredTotals(name []byte, keep tokenstore.Retention) pruning {
+	return pruning{
+		has: func(tx *bbolt.Tx) bool { return hasExpiredTotals(tx.Bucket(name), keep) },
+		run: func(tx *bbolt.Tx) error { return pruneTotals(tx, name, keep) },
+	}
+}
+
+func pruneTotals(tx *bbolt.Tx, name []byte, keep tokenstore.Retention) error {
+	bucket := tx.Bucket(name)
 	if bucket == nil {
 		return nil
 	}
-	if err := prune(tx, totalsBucket, isDayBefore(totalKeyLength, keep.Days), nil); err != nil {
+	if err := prune(tx, name, isDayBefore(totalKeyLength, keep.Days), nil); err != nil {
 		return err
 	}
 	for _, t := range totalsWithHours(bucket, keep.Hours) {
@@ -137,8 +156,7 @@ func pruneTotals(tx *bbolt.Tx, keep tokenstore.Retention) error {
 }
 
 // hasExpiredTotals reports whether there is anything for pruneTotals to do.
-func hasExpiredTotals(tx *bbolt.Tx, keep tokenstore.Retention) bool {
-	bucket := tx.Bucket(totalsBucket)
+func hasExpiredTotals(bucket *bbolt.Bucket, keep tokenstore.Retention) bool {
 	if bucket == nil {
 		return false
 	}
@@ -156,7 +174,7 @@ type keyedDay struct {
 func totalsWithHours(bucket *bbolt.Bucket, before tokenstore.Day) (found []keyedDay) {
 	cursor, old := bucket.Cursor(), isDayBefore(totalKeyLength, before)
 	for key, record := cursor.First(); key != nil && old(key); key, record = cursor.Next() {
-		if len(key) != totalKeyLength {
+		if len(key) < totalKeyLength {
 			continue
 		}
 		day, err := tokenstore.DecodeDay(key, keyDay(key), record)

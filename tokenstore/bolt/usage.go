@@ -63,8 +63,12 @@ func addUsage(tx *bbolt.Tx, id token.ID, added tokenstore.Usage, sums totals) er
 	}
 	saved, _ := savedUsage(tx, id) // zero if it can't be read
 	usage := saved.Plus(added)
-	for i := range len(usage.Days) - 1 {
-		if err := addDay(tx, id, usage.Days[i]); err != nil {
+	past := usage.Days[:max(0, len(usage.Days)-1)]
+	if n := len(usage.Days); n > 0 && usage.Days[n-1].Whole {
+		past, usage.Days = usage.Days, nil // a usage record can't hold a day without hours
+	}
+	for _, day := range past {
+		if err := addDay(tx, id, day); err != nil {
 			return err
 		}
 	}
@@ -108,8 +112,7 @@ func savedDay(tx *bbolt.Tx, id token.ID, day tokenstore.Day) (tokenstore.DayUsag
 
 // removeUsage deletes all of a token's usage.
 func removeUsage(tx *bbolt.Tx, id token.ID) error {
-	used, err := savedUsage(tx, id)
-	if err != nil || len(used.Days) > 0 {
+	if tx.Bucket(usageBucket).Get(id[:]) != nil {
 		if err := removeDays(tx.Bucket(daysBucket), id); err != nil {
 			return err
 		}
@@ -126,15 +129,20 @@ func removeUsage(tx *bbolt.Tx, id token.ID) error {
 func removeDays(days *bbolt.Bucket, id token.ID) error {
 	var keys [][]byte
 	cursor := days.Cursor()
-	for key, _ := cursor.First(); len(key) == dayKeyLength; {
+	for key, _ := cursor.First(); len(key) >= dayKeyLength; {
 		day := keyDay(key)
-		if key, _ = cursor.Seek(dayKey(day, id)); bytes.Equal(key, dayKey(day, id)) {
+		prefix := dayKey(day, id)
+		for key, _ = cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
 			keys = append(keys, bytes.Clone(key))
 		}
 		key, _ = cursor.Seek(dayKey(day+1, token.ID{}))
 	}
+	return deleteKeys(days, keys)
+}
+
+func deleteKeys(bucket *bbolt.Bucket, keys [][]byte) error {
 	for _, key := range keys {
-		if err := days.Delete(key); err != nil {
+		if err := bucket.Delete(key); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,287 @@
+package bolt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mollygate/mollygate/token"
+	"github.com/mollygate/mollygate/tokenstore"
+)
+
+// TestWrongKind verifies that stores and replicas can't be used as each other, even if the
+// version in the file is damaged, and that the attempt doesn't change the file.
+func TestWrongKind(t *testing.T) {
+	t.Parallel()
+	openStore := func(path string) error { return openAndClose(path) }
+	openReplica := func(path string) error {
+		r, err := OpenReplica(path)
+		if err == nil {
+			_ = r.Close()
+		}
+		return err
+	}
+	missing := newPath(t)
+	if err := InspectReplica(missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("InspectReplica of a missing file: got err %v, want fs.ErrNotExist", err)
+	}
+	for _, damaged := range []bool{false, true} {
+		store, replica := newPath(t), newPath(t)
+		check(t, mustOpen(t, store).Close())
+		r := mustOpenReplica(t, replica)
+		if damaged {
+			check(t, r.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("x")) }))
+		}
+		check(t, r.Close())
+		before := files(t, store[:strings.LastIndex(store, "/")])
+		replicaBefore := files(t, replica[:strings.LastIndex(replica, "/")])
+		isReplica, isStore := "is a replica of a shared store", "not a replica of a shared store"
+		restore := func(backup, path string) func(string) error {
+			return func(string) error {
+				_, err := Restore(backup, path, testTime)
+				return err
+			}
+		}
+		for what, c := range map[string]struct {
+			call func(string) error
+			path string
+			want string
+		}{
+			"Inspect":             {Inspect, replica, isReplica},
+			"Open":                {openStore, replica, isReplica},
+			"InspectReplica":      {InspectReplica, store, isStore},
+			"OpenReplica":         {openReplica, store, isStore},
+			"Restore over":        {restore(store, replica), replica, isReplica},
+			"Restore of":          {restore(replica, store), replica, isReplica},
+			"Restore to nothing":  {restore(replica, missing), replica, isReplica},
+			"Restore over itself": {restore(replica, replica), replica, isReplica},
+		} {
+			if err := c.call(c.path); err == nil || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), "name another file") {
+				t.Errorf("%s, damaged %v: got err %v, want one with the path, %q and advice", what, damaged, err,
+					c.want)
+			}
+		}
+		if !reflect.DeepEqual(files(t, store[:strings.LastIndex(store, "/")]), before) ||
+			!reflect.DeepEqual(files(t, replica[:strings.LastIndex(replica, "/")]), replicaBefore) {
+			t.Error("a file was changed")
+		}
+		for what, err := range map[string]error{
+			"InspectReplica": InspectReplica(replica), "OpenReplica": openReplica(replica),
+			"Inspect": Inspect(store), "Open": openStore(store),
+		} {
+			if err != nil {
+				t.Errorf("%s of the right kind, damaged %v: %v", what, damaged, err)
+			}
+		}
+	}
+}
+
+func TestMissingReplicaWithJournal(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	check(t, os.WriteFile(path+journalSuffix, nil, 0o600))
+	if err := InspectReplica(path); err == nil || !strings.Contains(err.Error(), "copy the shared store again") {
+		t.Errorf("got err %v, want advice", err)
+	}
+}
+
+// filledReplica returns a closed replica with n tokens.
+func filledReplica(t *testing.T, n int) (path string, u Update) {
+	t.Helper()
+	r := mustOpenReplica(t, newPath(t))
+	u = Update{Note: []byte("note")}
+	for i := range n {
+		tok := sharedToken(i, fmt.Sprint("new", i), fmt.Sprint("old", i))
+		entry := tokenstore.AuditEntry{Time: testTime, TokenID: tok.ID}
+		key := auditKey(tokenstore.AuditPosition{Time: entry.Time, Sequence: uint64(2 * i)})
+		request := tokenstore.KeptRequest{Key: token.DigestOf(fmt.Sprint("key", i)), Body: token.DigestOf("body"),
+			ID: tok.ID, Time: testTime}
+		ended := tokenstore.EndedSecret{Digest: token.DigestOf(fmt.Sprint("ended", i)), At: testTime}
+		u.Records = append(u.Records, tokenRecord(tok),
+			Record{AuditTable, key, tokenstore.EncodeAuditEntry(key, entry)},
+			Record{RequestsTable, bytes.Clone(request.Key[:]), tokenstore.EncodeRequest(request)},
+			Record{EndedTable, bytes.Clone(ended.Digest[:]), tokenstore.EncodeEnded(ended)})
+		u.Usage = append(u.Usage, nodeUsage("a", tok, 1, usedOn(today-1, 1), usedOn(today, 1)),
+			nodeUsage("node-b", tok, 2, usedOn(today-1, 2), usedOn(today, 2)))
+	}
+	for i := range tokenstore.Day(100) {
+		u.Totals = append(u.Totals, NodeTotal{"a", total(today-i, 1)}, NodeTotal{"12345678", total(today-i, 2)})
+	}
+	check(t, r.Follow(u))
+	usages := make(map[token.ID]tokenstore.Usage)
+	for i := range n {
+		usages[sharedToken(i, "").ID] = tokenstore.Usage{Allowed: 1,
+			Days: []tokenstore.DayUsage{usedOn(today-1, 1), usedOn(today, 1)}}
+	}
+	save(t, r.Backend, usages)
+	check(t, checkSound(t, r).Close())
+	return r.path, u
+}
+
+// TestReplicaDamage damages a page in each bucket in turn, or a record. After the rebuild, the
+// replica must be incomplete and sound, and must be complete once it has followed again.
+func TestReplicaDamage(t *testing.T) {
+	t.Parallel()
+	for _, name := range append(replicaFormat.buckets(), noteBucket, []byte("record")) {
+		for _, open := range []string{"open", "repair", "while open"} {
+			t.Run(string(name)+"/"+open, func(t *testing.T) {
+				t.Parallel()
+				path, u := filledReplica(t, 200)
+				want := snapshotOf(t, path)
+				var r *Replica
+				damageIt := func() {
+					if string(name) == "record" {
+						damageRecordOf(t, path)
+					} else if string(name) == "note" {
+						damageNote(t, path)
+					} else {
+						damageLeaf(t, path, name)
+					}
+				}
+				switch open {
+				case "open":
+					damageIt()
+					r = mustOpenReplica(t, path)
+					if len(r.Health().Repairs) != 1 {
+						t.Errorf("got repairs %+v, want one", r.Health().Repairs)
+					}
+				case "repair":
+					damageIt()
+					done, err := Repair(path, testTime)
+					if err != nil || len(done.Faults) == 0 && string(name) != "note" {
+						t.Fatalf("got repair %+v, err %v", done, err)
+					}
+					r = mustOpenReplica(t, path)
+				case "while open":
+					if string(name) == "record" || string(name) == "note" {
+						t.Skip("only pages")
+					}
+					damaged := copied(t, path)
+					damageLeaf(t, damaged, name)
+					r = mustOpenReplica(t, path)
+					content, err := os.ReadFile(damaged)
+					check(t, err)
+					file, err := os.OpenFile(path, os.O_WRONLY, 0)
+					check(t, err)
+					_, err = file.Write(content)
+					check(t, errors.Join(err, file.Close()))
+					r.writing.Lock()
+					r.rebuildCurrent(r.current.Load(), []string{"test"}, true)
+					r.writing.Unlock()
+				}
+				note := "note"
+				if string(name) == "note" {
+					note = ""
+				}
+				checkNoteState(t, r, note, false)
+				r = checkSound(t, r)
+				check(t, r.Follow(Update{Note: []byte("not yet")}))
+				checkNoteState(t, r, "not yet", false)
+				u.Note, u.Complete = []byte("again"), true
+				check(t, r.Follow(u))
+				checkNoteIs(t, r, "again")
+				r = checkSound(t, r)
+				if n := r.Health().Damaged; n > 0 {
+					t.Errorf("got %d damaged tokens, want none", n)
+				}
+				got := snapshotOf(t, r.path)
+				for bucket := range want {
+					if own := bucket == "usage" || bucket == "days" || bucket == "totals"; !own &&
+						!reflect.DeepEqual(got[bucket], want[bucket]) {
+						t.Errorf("bucket %q: got %d entries, want the same %d", bucket, len(got[bucket]),
+							len(want[bucket]))
+					}
+				}
+			})
+		}
+	}
+}
+
+// snapshotOf returns the entries of the buckets of a replica with shared content.
+func snapshotOf(t testing.TB, path string) map[string]map[string]string {
+	t.Helper()
+	r := mustOpenReplica(t, copied(t, path))
+	defer func() { check(t, r.Close()) }()
+	found := make(map[string]map[string]string)
+	check(t, r.view(func(tx *bbolt.Tx) error {
+		for _, name := range append(replicaFormat.buckets(), endedBucket) {
+			entries := make(map[string]string)
+			found[string(name)] = entries
+			check(t, tx.Bucket(name).ForEach(func(key, value []byte) error {
+				entries[string(key)] = string(value)
+				return nil
+			}))
+		}
+		return nil
+	}))
+	return found
+}
+
+// damageRecordOf flips a bit in a token's record.
+func damageRecordOf(t testing.TB, path string) { changeFirst(t, path, tokensBucket) }
+
+func damageNote(t testing.TB, path string) { changeFirst(t, path, noteBucket) }
+
+func changeFirst(t testing.TB, path string, bucket []byte) {
+	t.Helper()
+	r := mustOpenReplica(t, path)
+	check(t, r.update(func(tx *bbolt.Tx) error {
+		key, value := tx.Bucket(bucket).Cursor().First()
+		value = bytes.Clone(value)
+		value[len(value)/2] ^= 1
+		return tx.Bucket(bucket).Put(key, value)
+	}))
+	check(t, r.Close())
+}
+
+// TestReplicaRootDamage verifies that Repair recognizes a replica whose root page is damaged.
+func TestReplicaRootDamage(t *testing.T) {
+	t.Parallel()
+	path, u := filledReplica(t, 200)
+	db, err := bbolt.Open(path, fileMode, nil)
+	check(t, err)
+	var root int64
+	check(t, db.View(func(tx *bbolt.Tx) error { root = int64(tx.Cursor().Bucket().Root()); return nil }))
+	pageSize := int64(db.Info().PageSize)
+	check(t, db.Close())
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	check(t, err)
+	_, err = file.WriteAt(bytes.Repeat([]byte("damage"), int(pageSize)/6), root*pageSize)
+	check(t, errors.Join(err, file.Close()))
+	if _, err := Repair(path, testTime); err != nil {
+		t.Fatal(err)
+	}
+	r := mustOpenReplica(t, path)
+	checkNoteState(t, r, "", false)
+	check(t, r.Follow(u))
+	if n := checkSound(t, r).Health().Damaged; n > 0 {
+		t.Errorf("got %d damaged tokens, want none", n)
+	}
+}
+
+func TestReplicaCompact(t *testing.T) {
+	t.Parallel()
+	path, _ := filledReplica(t, 300)
+	want := snapshotOf(t, path)
+	r := mustOpenReplica(t, path)
+	if _, _, err := r.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	checkNoteIs(t, r, "note")
+	r = checkSound(t, r)
+	checkNoteIs(t, r, "note")
+	if got := snapshotOf(t, path); !reflect.DeepEqual(got, want) {
+		t.Error("Compact changed the content")
+	}
+	if len(r.Health().Repairs) > 0 {
+		t.Errorf("got repairs %+v, want none", r.Health().Repairs)
+	}
+}
