@@ -52,8 +52,9 @@ type Config struct {
 	// authenticator or fall back to it. If Bearer is nil, browsers can't sign in.
 	Bearer *Bearer
 	// OperatorSessions returns the sessions that callers can create sign-in links for. Set it
-	// only if all callers have full access without a token, as on Caddy's admin endpoint. It is
-	// called only after Store has returned a store.
+	// only if all callers have full access without a token, as on Caddy's admin endpoint. Callers
+	// can then also restore and accept a shared store. It is called only after Store has returned
+	// a store.
 	OperatorSessions func() *Sessions
 	// ClientPath returns a request's escaped path as the client sent it, including the
 	// mount's prefix. If it is nil, a new token's Location header is relative.
@@ -118,6 +119,8 @@ type call struct {
 	body []byte
 	// bodyRead reports whether the whole body has been read from the connection.
 	bodyRead bool
+	// local marks calls that don't read tokens; see sync.
+	local bool
 }
 
 // ServeHTTP implements http.Handler.
@@ -157,6 +160,7 @@ func (c *call) serve() *Refusal {
 	if route.maxBody > 0 {
 		c.maxBody = route.maxBody
 	}
+	c.local = route.local
 	return route.serve(c)
 }
 
@@ -200,11 +204,15 @@ func (c *call) authorize() *Refusal {
 	return nil
 }
 
-// store returns the store, or a refusal if it is unavailable.
+// store returns the store, or a refusal if it is unavailable. If other gates share the store,
+// what the call reads includes all their changes; see sync.
 func (c *call) store() (*tokenstore.Store, *Refusal) {
 	store, err := c.Store(c.r.Context())
 	if err != nil {
 		return nil, c.storeRefusal(err)
+	}
+	if refusal := c.sync(store); refusal != nil {
+		return nil, refusal
 	}
 	return store, nil
 }

@@ -26,7 +26,7 @@ func (c *call) backup() *Refusal {
 		h.Set("Mollygate-Unsaved-Tokens", strconv.Itoa(store.Pending()))
 	}
 	c.Logger.Info("backup taken", zap.Inline(loggedActor(c.actor)), zap.Int64("bytes", length))
-	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Type", mediaTypeBinary)
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
 	h.Set("Content-Disposition", `attachment; filename="mollygate-`+store.Now().UTC().Format("20060102T150405Z")+`.db"`)
 	h.Set("Cache-Control", "no-store")

@@ -76,7 +76,10 @@ func (c *call) decodeEmpty() *Refusal {
 	return c.decodeOptional(&empty)
 }
 
-const mediaTypeJSON = "application/json"
+const (
+	mediaTypeJSON   = "application/json"
+	mediaTypeBinary = "application/octet-stream"
+)
 
 func checkMediaType(header http.Header, allowed ...string) *Refusal {
 	for _, encoding := range header["Content-Encoding"] {
@@ -90,6 +93,9 @@ func checkMediaType(header http.Header, allowed ...string) *Refusal {
 		if err == nil && slices.Contains(allowed, mediaType) && (charset == "" || strings.EqualFold(charset, "utf-8")) {
 			return nil
 		}
+	}
+	if allowed[0] == mediaTypeBinary {
+		return refuseError(codeMediaType, "Send a single header 'Content-Type: "+mediaTypeBinary+"'.")
 	}
 	return refuseError(codeMediaType, "Send a single header 'Content-Type: "+allowed[len(allowed)-1]+
 		"', and the body in UTF-8.")

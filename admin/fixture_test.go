@@ -100,7 +100,7 @@ func newFixtureOver(t *testing.T, wrap func(tokenstore.Backend) tokenstore.Backe
 	f := &fixture{t: t, now: new(atomic.Pointer[time.Time]), listed: new(atomic.Int64), elapsed: new(atomic.Int64)}
 	f.set(start)
 	clock := tokenstore.ClockFunc(func() time.Time { return *f.now.Load() })
-	f.store, err = tokenstore.Open(counting{wrap(backend), f.listed}, tokenstore.Options{
+	f.store, err = tokenstore.Open(wrap(counting{backend, f.listed}), tokenstore.Options{
 		Clock: clock, Elapsed: func() time.Duration { return time.Duration(f.elapsed.Load()) }, FlushInterval: -1,
 	})
 	if err != nil {

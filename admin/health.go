@@ -33,6 +33,8 @@ type healthChecks struct {
 	Damaged  healthCheck `json:"damaged"`
 	Backend  healthCheck `json:"backend"`
 	Backup   healthCheck `json:"backup"`
+	// Replica is nil if the store isn't shared.
+	Replica *healthCheck `json:"replica,omitzero"`
 }
 
 // healthCheck is the result of one check.
@@ -47,6 +49,8 @@ type healthCheck struct {
 	Tokens *int `json:"tokens,omitzero"`
 	// Time is when the last backup was made.
 	Time *timeOrNull `json:"time,omitzero"`
+	// AgeSeconds is the age of the copy of a shared store.
+	AgeSeconds *int64 `json:"age_seconds,omitzero"`
 }
 
 // BackendFailure is a failure of a gate's backend to respond to the last request.
@@ -81,7 +85,11 @@ func (c *call) health() *Refusal {
 	}
 	checks, err := c.checks(store)
 	if err != nil {
-		refusal := refuseError(codeStore, checks.Store.Detail+" See Caddy's log for details.").header("Retry-After",
+		failed := checks.Store
+		if failed.Status == checkOK {
+			failed = *checks.Replica
+		}
+		refusal := refuseError(codeStore, failed.Detail+" See Caddy's log for details.").header("Retry-After",
 			storeRetryAfter)
 		refusal.Problem = refusal.Problem.With("checks", checks)
 		refusal.Err = err
@@ -90,13 +98,18 @@ func (c *call) health() *Refusal {
 	return c.respond(http.StatusOK, summarize(checks))
 }
 
-// checks performs all health checks. The error is the reason why the store check failed.
+// checks performs all health checks. The error is the reason why the store or its copy failed.
 func (c *call) checks(store *tokenstore.Store) (healthChecks, error) {
 	health := store.Health()
 	checks := healthChecks{
 		Store: healthCheck{Status: checkOK}, Journal: journalCheck(store), Clock: clockCheck(store),
 		DiskFree: diskCheck(health), Damaged: damagedCheck(health), Backend: c.backendCheck(),
 		Backup: backupCheck(store),
+	}
+	var stale error
+	if store.Shared() {
+		stale = store.Stale()
+		checks.Replica = replicaCheck(store, stale)
 	}
 	err := store.Ping()
 	switch {
@@ -106,6 +119,8 @@ func (c *call) checks(store *tokenstore.Store) (healthChecks, error) {
 		err = health.Write
 		checks.Store = healthCheck{Status: checkFailed, Detail: "The token store can't be written" + cause(err) +
 			". Existing tokens keep working, but nothing can be changed."}
+	default:
+		err = stale
 	}
 	return checks, err
 }
@@ -114,7 +129,11 @@ func (c *call) checks(store *tokenstore.Store) (healthChecks, error) {
 func summarize(checks healthChecks) health {
 	h := health{Status: healthOK, Checks: checks}
 	var warnings []string
-	for _, check := range []healthCheck{checks.Clock, checks.Journal, checks.DiskFree, checks.Damaged, checks.Backend} {
+	listed := []healthCheck{checks.Clock, checks.Journal, checks.DiskFree, checks.Damaged, checks.Backend}
+	if checks.Replica != nil {
+		listed = append(listed, *checks.Replica)
+	}
+	for _, check := range listed {
 		if check.Status != checkOK {
 			warnings = append(warnings, check.Detail)
 		}
@@ -124,6 +143,39 @@ func summarize(checks healthChecks) health {
 	}
 	h.Warning = strings.Join(warnings, " ")
 	return h
+}
+
+// replicaCheck checks the age of this gate's copy of a shared store. stale is the error from
+// Store.Stale.
+func replicaCheck(store *tokenstore.Store, stale error) *healthCheck {
+	check := &healthCheck{Status: checkOK}
+	c := store.Contact()
+	asOf, problem := c.AsOf, c.Problem
+	contact := "This gate has never had contact with the shared store"
+	var age time.Duration
+	if !asOf.IsZero() {
+		age = store.Now().Sub(asOf)
+		seconds := wholeSeconds(age)
+		check.AgeSeconds = &seconds
+		contact = "This gate has had no contact with the shared store for " + roughly(age)
+	}
+	if problem != nil {
+		contact += ": " + redact(strings.TrimSuffix(problem.Error(), "."))
+	}
+	switch {
+	case stale != nil:
+		check.Status = checkFailed
+		check.Detail = contact + ". All requests are refused until contact is restored. " +
+			"Check that the shared store runs and that this gate can reach it."
+	case age >= maxReplicaAge || asOf.IsZero():
+		check.Status = checkWarning
+		end := ""
+		if !c.Until.IsZero() {
+			end = " until " + c.Until.UTC().Format(time.RFC3339)
+		}
+		check.Detail = contact + ". Valid keys keep working" + end + "; nothing can be changed."
+	}
+	return check
 }
 
 func clockCheck(store *tokenstore.Store) healthCheck {
@@ -224,6 +276,16 @@ func backupCheck(store *tokenstore.Store) healthCheck {
 func cause(err error) string {
 	var errno syscall.Errno
 	switch {
+	case errors.Is(err, tokenstore.ErrFull):
+		return ": the shared store is out of space. Free space there; etcd also needs its NOSPACE alarm disarmed"
+	case errors.Is(err, tokenstore.ErrDenied):
+		return ": the shared store denies this gate access. " +
+			"Check the user and the password in Caddy's configuration, and the user's permissions in the shared store"
+	case errors.Is(err, tokenstore.ErrLostChanges):
+		return ": the shared store has lost changes that this gate knows, such as revocations. " +
+			"Put back the newer store, or accept the older one with caddy api-token cluster accept"
+	case errors.Is(err, tokenstore.ErrReading):
+		return ": this gate is still reading the shared store"
 	case errors.As(err, &errno):
 		return ": " + errno.Error()
 	case errors.Is(err, tokenstore.ErrReplaced):
@@ -231,6 +293,12 @@ func cause(err error) string {
 			"Stop Caddy, restore a backup with caddy api-token restore, and start Caddy"
 	case errors.Is(err, tokenstore.ErrClosed):
 		return ": it is closed"
+	case errors.Is(err, tokenstore.ErrStale):
+		return ": this gate has had no contact with the shared store for too long. " +
+			"Check that the shared store runs and that this gate can reach it"
+	case errors.Is(err, tokenstore.ErrBehind), errors.Is(err, tokenstore.ErrNoContact):
+		return ": this gate can't reach the shared store. " +
+			"Check that the shared store runs and that this gate can reach it"
 	}
 	return ""
 }

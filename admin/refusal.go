@@ -83,6 +83,7 @@ const (
 	codeMethod           = string(gate.MethodNotAllowed)
 	codeReconfigured     = "configuration_changed"
 	codeStore            = string(gate.StoreUnavailable)
+	codeInvalidBackup    = "invalid_backup"
 	codeIdempotency      = "idempotency_mismatch"
 	// codeInvalidHeader is the gate's code for a malformed Authorization header. The admin
 	// API also uses it for other headers.
@@ -97,6 +98,7 @@ var codes = map[string]struct {
 	codeInvalidField:     {http.StatusBadRequest, "Invalid field"},
 	codeInvalidParameter: {http.StatusBadRequest, "Invalid parameter"},
 	codeTokenInURL:       {http.StatusBadRequest, "Token in the URL"},
+	codeInvalidBackup:    {http.StatusBadRequest, "Invalid backup"},
 	codeIdempotency:      {http.StatusUnprocessableEntity, "Idempotency key used before"},
 	codeInvalidHeader:    {http.StatusBadRequest, "Invalid request"},
 	codeNotFound:         {http.StatusNotFound, "Not found"},
@@ -209,6 +211,7 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		field   *token.FieldError
 		version *token.VersionError
 		ended   *refusalError
+		backup  *tokenstore.BackupError
 	)
 	switch {
 	case errors.Is(err, tokenstore.ErrUnauthorized) && errors.As(err, &ended):
@@ -217,6 +220,8 @@ func (c *call) errorRefusal(err error, unavailable string) *Refusal {
 		return refuseError(codeTooManyBackups,
 			"Two backups are already in progress. Wait until one of them finishes.").header("Retry-After",
 			backupRetryAfter)
+	case errors.As(err, &backup):
+		return refuseError(codeInvalidBackup, "The file can't be restored: "+backup.Reason+". Nothing was changed.")
 	case errors.As(err, &field):
 		return refuseField(field.Field, field.Rule)
 	case errors.As(err, &version):

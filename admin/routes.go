@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/mollygate/mollygate/token"
@@ -19,6 +20,10 @@ type route struct {
 	maxBody int64
 	// reads marks calls that change nothing even though their method isn't safe.
 	reads bool
+	// local marks calls that don't read tokens, so that they don't wait for other gates' changes.
+	local bool
+	// operator marks calls that exist only where all callers have full access without a token.
+	operator bool
 }
 
 const (
@@ -53,19 +58,23 @@ var routes = []route{
 	{method: http.MethodGet, path: "/resources", parameters: resourcesParameters, serve: (*call).listResources},
 	{method: http.MethodGet, path: "/accounts", serve: (*call).listAccounts},
 	{method: http.MethodGet, path: "/overview", serve: (*call).overview},
-	{method: http.MethodGet, path: "/events", serve: (*call).events},
-	{method: http.MethodGet, path: "/settings", serve: (*call).showSettings},
+	{method: http.MethodGet, path: "/events", serve: (*call).events, local: true},
+	{method: http.MethodGet, path: "/nodes", serve: (*call).listNodes},
+	{method: http.MethodGet, path: "/settings", serve: (*call).showSettings, local: true},
 	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
-	{method: http.MethodGet, path: "/healthz", serve: (*call).health},
+	{method: http.MethodGet, path: "/healthz", serve: (*call).health, local: true},
 	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock},
 	{method: http.MethodPost, path: "/compact", serve: (*call).compactStore},
 	{method: http.MethodGet, path: "/backup", serve: (*call).backup},
+	{method: http.MethodPost, path: "/restore", serve: (*call).restore, local: true, operator: true},
+	{method: http.MethodPost, path: "/shared/accept", serve: (*call).acceptShared, local: true, operator: true},
+	{method: http.MethodPost, path: "/confirm", serve: (*call).confirm, reads: true, local: true},
 	{method: http.MethodPost, path: "/import", serve: (*call).importTokens},
-	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn},
-	{method: http.MethodGet, path: sessionPath, serve: (*call).showSession},
-	{method: http.MethodDelete, path: sessionPath, parameters: signOutParameters, serve: (*call).signOut},
-	{method: http.MethodPost, path: linksPath, serve: (*call).createLink},
-	{method: http.MethodDelete, path: linksPath, serve: (*call).endLinks},
+	{method: http.MethodPost, path: sessionPath, serve: (*call).signIn, maxBody: maxSignIn, local: true},
+	{method: http.MethodGet, path: sessionPath, serve: (*call).showSession, local: true},
+	{method: http.MethodDelete, path: sessionPath, parameters: signOutParameters, serve: (*call).signOut, local: true},
+	{method: http.MethodPost, path: linksPath, serve: (*call).createLink, local: true},
+	{method: http.MethodDelete, path: linksPath, serve: (*call).endLinks, local: true},
 	{method: http.MethodGet, path: "/openapi.json", serve: (*call).describe},
 }
 
@@ -81,7 +90,8 @@ func (c *call) route() (found *route, allow string, refusal *Refusal) {
 		}
 	}
 	found, allow = findRoute(c.r.Method, pattern)
-	if pattern == sessionPath && c.Bearer == nil || pattern == linksPath && !c.hasSessions() {
+	if pattern == sessionPath && c.Bearer == nil || pattern == linksPath && !c.hasSessions() ||
+		forOperators(pattern) && c.OperatorSessions == nil {
 		found, allow = nil, ""
 	}
 	if found == nil && allow == "" {
@@ -138,6 +148,12 @@ func findRoute(method, pattern string) (found *route, allow string) {
 		methods = append(methods, routes[i].method)
 	}
 	return nil, strings.Join(methods, ", ")
+}
+
+// forOperators reports whether a path exists only where all callers have full access without a
+// token.
+func forOperators(pattern string) bool {
+	return slices.ContainsFunc(routes, func(r route) bool { return r.path == pattern && r.operator })
 }
 
 // refuseID returns the refusal for a path segment that should be an ID but isn't. The

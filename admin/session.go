@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,13 +32,12 @@ const (
 // Sessions holds the sessions of browsers that have signed in with an admin token or a
 // sign-in link, and the unused links. Each session is identified by a cookie and holds only
 // the token's digest, which is looked up on every request, so a session ends with its token.
-// The zero value is empty and ready to use. Sessions is safe for concurrent use.
+// If the store is shared by several gates, so are the sessions. The zero value is empty and
+// ready to use. Sessions is safe for concurrent use.
 type Sessions struct {
 	mu sync.Mutex
-	// open maps the digest of a cookie's value to its session.
-	open map[[sha256.Size]byte]session
-	// links maps the digest of a sign-in link's code to the link.
-	links map[[sha256.Size]byte]link
+	// counted is when a read in a session last counted at this gate as a use of its token.
+	counted map[string]time.Time
 }
 
 // owner is the caller whose rights a session has.
@@ -48,95 +50,179 @@ type owner struct {
 	operator bool
 }
 
+// session is a session or an unused sign-in link.
 type session struct {
 	owner   owner
 	expires time.Time
-	// counted is when a read in the session last counted as a use of its token.
-	counted time.Time
 }
 
-// readInterval is how often reads in a session count as a use of its token.
-const readInterval = time.Minute
-
-// begin starts a session and returns the cookie value and the session's expiry.
-func (s *Sessions) begin(of owner, now time.Time) (value string, expires time.Time) {
-	value, expires = rand.Text(), now.Add(sessionLifetime).Truncate(time.Second)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		s.open = make(map[[sha256.Size]byte]session)
-	}
-	if len(s.open) >= maxSessions {
-		s.forget(now)
-	}
-	s.open[sha256.Sum256([]byte(value))] = session{owner: of, expires: expires}
-	return value, expires
+// sessionRecord is a session as it is stored in the store's values.
+type sessionRecord struct {
+	Name     string
+	Expires  time.Time
+	Operator bool `json:",omitempty"`
+	// The fields of a token.Credential.
+	Format token.Format `json:",omitempty"`
+	Kind   token.Kind   `json:",omitempty"`
+	ID     []byte       `json:",omitempty"`
+	Digest []byte       `json:",omitempty"`
 }
 
-// forget deletes expired sessions. If none has expired, it deletes the session that
-// expires first.
-func (s *Sessions) forget(now time.Time) {
-	var first [sha256.Size]byte
-	for key, open := range s.open {
-		if !now.Before(open.expires) {
-			delete(s.open, key)
-		} else if known, ok := s.open[first]; !ok || open.expires.Before(known.expires) {
-			first = key
-		}
+func (s session) encode() ([]byte, error) {
+	r := sessionRecord{Name: s.owner.name, Expires: s.expires, Operator: s.owner.operator}
+	if c := s.owner.credential; !s.owner.operator {
+		r.Format, r.Kind, r.ID, r.Digest = c.Format, c.Kind, c.ID[:], c.Digest[:]
 	}
-	if len(s.open) >= maxSessions {
-		delete(s.open, first)
-	}
+	return json.Marshal(r)
 }
 
-func (s *Sessions) find(value string, now time.Time) (session, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	open, ok := s.open[sha256.Sum256([]byte(value))]
-	if !ok || !now.Before(open.expires) {
+// decodeSession reports false if value isn't a session.
+func decodeSession(value []byte) (s session, ok bool) {
+	var r sessionRecord
+	if len(value) == 0 || json.Unmarshal(value, &r) != nil {
 		return session{}, false
 	}
-	return open, true
+	s = session{owner{name: r.Name, operator: r.Operator}, r.Expires}
+	if c := &s.owner.credential; !r.Operator {
+		c.Format, c.Kind = r.Format, r.Kind
+		if copy(c.ID[:], r.ID) != len(c.ID) || copy(c.Digest[:], r.Digest) != len(c.Digest) {
+			return session{}, false
+		}
+	}
+	return s, true
+}
+
+const (
+	sessionKey = "session/"
+	linkKey    = "link/"
+
+	// readInterval is how often reads in a session count as a use of its token.
+	readInterval = time.Minute
+	// syncTimeout limits how long a session that this gate doesn't know is looked for.
+	syncTimeout = time.Second
+)
+
+// valueKey returns the key of the value for a cookie or a code. Values never contain a usable
+// cookie or code.
+func valueKey(prefix, secret string) string {
+	digest := sha256.Sum256([]byte(secret))
+	return prefix + hex.EncodeToString(digest[:])
+}
+
+// put stores a new session or link and returns its cookie or code, and when it expires. Once
+// there are most of them, it deletes the one that would expire first.
+func put(ctx context.Context, values tokenstore.Values, prefix string, of owner, lifetime time.Duration, most int,
+	now time.Time) (secret string, expires time.Time, err error) {
+	secret, expires = rand.Text(), now.Add(lifetime).Truncate(time.Second)
+	if err := makeRoom(ctx, values, prefix, most, now); err != nil {
+		return "", time.Time{}, err
+	}
+	value, err := session{of, expires}.encode()
+	if err == nil {
+		err = values.Put(ctx, valueKey(prefix, secret), value, lifetime)
+	}
+	return secret, expires, err
+}
+
+// makeRoom deletes expired sessions, and if there are still most of them, the one that expires
+// first.
+func makeRoom(ctx context.Context, values tokenstore.Values, prefix string, most int, now time.Time) error {
+	n := 0
+	values.Each(prefix, func(string, []byte) bool {
+		n++
+		return true
+	})
+	if n < most {
+		return nil
+	}
+	var first string
+	var earliest time.Time
+	var expired []string
+	eachSession(values, prefix, func(key string, s session) {
+		if !now.Before(s.expires) {
+			expired = append(expired, key)
+		} else if first == "" || s.expires.Before(earliest) {
+			first, earliest = key, s.expires
+		}
+	})
+	if len(expired) == 0 {
+		expired = append(expired, first)
+	}
+	return values.Delete(ctx, expired...)
+}
+
+func eachSession(values tokenstore.Values, prefix string, visit func(key string, s session)) {
+	values.Each(prefix, func(key string, value []byte) bool {
+		if s, ok := decodeSession(value); ok {
+			visit(key, s)
+		}
+		return true
+	})
+}
+
+// begin starts a session and returns the cookie value and the session's expiry.
+func (*Sessions) begin(ctx context.Context, store *tokenstore.Store, of owner) (value string, expires time.Time,
+	err error) {
+	return put(ctx, store.Values(), sessionKey, of, sessionLifetime, maxSessions, store.Now())
+}
+
+// find returns an open session. It doesn't wait.
+func (*Sessions) find(store *tokenstore.Store, value string) (session, bool) {
+	s, ok := decodeSession(store.Values().Get(valueKey(sessionKey, value)))
+	return s, ok && store.Now().Before(s.expires)
+}
+
+// look is like find, but finds sessions that another gate has just begun, too.
+func (s *Sessions) look(ctx context.Context, store *tokenstore.Store, value string) (session, bool) {
+	if open, ok := s.find(store, value); ok {
+		return open, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if store.Sync(ctx) != nil {
+		return session{}, false
+	}
+	return s.find(store, value)
 }
 
 // countRead reports whether a read in the session at the given time counts as a use of its
 // token.
-func (s *Sessions) countRead(value string, now time.Time) bool {
-	key := sha256.Sum256([]byte(value))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	open, ok := s.open[key]
-	// since is negative if the clock was set back.
-	if since := now.Sub(open.counted); !ok || since >= 0 && since < readInterval {
+func (s *Sessions) countRead(store *tokenstore.Store, value string, now time.Time) bool {
+	if _, ok := s.find(store, value); !ok {
 		return false
 	}
-	open.counted = now
-	s.open[key] = open
+	key := valueKey(sessionKey, value)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// since is negative if the clock was set back.
+	if since := now.Sub(s.counted[key]); since >= 0 && since < readInterval {
+		return false
+	}
+	if s.counted == nil || len(s.counted) >= maxSessions {
+		s.counted = make(map[string]time.Time)
+	}
+	s.counted[key] = now
 	return true
 }
 
-func (s *Sessions) end(value string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, sha256.Sum256([]byte(value)))
+func (*Sessions) end(ctx context.Context, store *tokenstore.Store, value string) error {
+	return store.Values().Delete(ctx, valueKey(sessionKey, value))
 }
 
 // endAll ends all sessions and sign-in links of an actor and returns the number of sessions.
-func (s *Sessions) endAll(actor string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, open := range s.open {
-		if open.owner.name == actor {
-			delete(s.open, key)
-			n++
+func (*Sessions) endAll(ctx context.Context, store *tokenstore.Store, actor string) (n int, err error) {
+	var keys []string
+	for _, prefix := range []string{sessionKey, linkKey} {
+		eachSession(store.Values(), prefix, func(key string, s session) {
+			if s.owner.name == actor {
+				keys = append(keys, key)
+			}
+		})
+		if prefix == sessionKey {
+			n = len(keys)
 		}
 	}
-	for key, l := range s.links {
-		if l.owner.name == actor {
-			delete(s.links, key)
-		}
-	}
-	return n
+	return n, store.Values().Delete(ctx, keys...)
 }
 
 // sessionCookie returns the request's session cookie, or "". A browser sends a __Host-
@@ -168,7 +254,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 		return tokenstore.Actor{}, refusal
 	}
 	now := store.Now()
-	open, ok := b.Sessions().find(value, now)
+	open, ok := b.Sessions().look(r.Context(), store, value)
 	if !ok {
 		return tokenstore.Actor{}, fromGate(refuseEndedSession(), b.Realm)
 	}
@@ -181,7 +267,8 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 	actor, refusal := b.admit(r, store, now, credential{match: match, session: value, ip: b.ClientIP(r),
 		route: routeName(r), reads: onlyReads(r)}, failed)
 	if refusal != nil && refusal.Problem.Status < http.StatusInternalServerError {
-		b.Sessions().end(value) // but not after a store error: the token may still be valid
+		// But not after a store error: the token may still be valid.
+		_ = b.Sessions().end(r.Context(), store, value) // it is refused in any case
 	}
 	return actor, refusal
 }
@@ -190,7 +277,7 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 func (b Bearer) stillOpen(store *tokenstore.Store, value string) func() error {
 	sessions := b.Sessions()
 	return func() error {
-		if _, open := sessions.find(value, store.Now()); !open {
+		if _, open := sessions.find(store, value); !open {
 			return &refusalError{fromGate(refuseEndedSession(), b.Realm)}
 		}
 		return nil
@@ -259,9 +346,12 @@ func (c *call) signIn() *Refusal {
 		return refusal
 	}
 	if old := sessionCookie(c.r, secure); old != "" {
-		c.Bearer.Sessions().end(old)
+		_ = c.Bearer.Sessions().end(c.r.Context(), store, old) // the browser no longer has it
 	}
-	value, expires := c.Bearer.Sessions().begin(of, store.Now())
+	value, expires, err := c.Bearer.Sessions().begin(c.r.Context(), store, of)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
 	setSessionCookie(c.w, secure, value)
 	c.Logger.Info("signed in", zap.Inline(loggedActor(actor)), zap.Bool("link", code != ""))
 	return c.respondWithSession(store, actor, expires)
@@ -303,7 +393,7 @@ func (c *call) showSession() *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	open, _ := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now())
+	open, _ := c.Bearer.Sessions().find(store, sessionCookie(c.r, c.Bearer.Secure(c.r)))
 	return c.respondWithSession(store, c.actor, open.expires)
 }
 
@@ -335,16 +425,21 @@ func (c *call) signOut() *Refusal {
 	}
 	if everywhere {
 		_, notKey := token.ParseID(c.actor.Name)
-		open, _ := c.Bearer.Sessions().find(sessionCookie(c.r, c.Bearer.Secure(c.r)), store.Now())
+		open, _ := c.Bearer.Sessions().find(store, sessionCookie(c.r, c.Bearer.Secure(c.r)))
 		if notKey != nil && open.owner.name != c.actor.Name {
 			return refuseParameter("everywhere", "needs an admin token; your site signs you in without one")
 		}
-		n := c.Bearer.Sessions().endAll(c.actor.Name)
+		n, err := c.Bearer.Sessions().endAll(c.r.Context(), store, c.actor.Name)
+		if err != nil {
+			return c.storeRefusal(err)
+		}
 		c.Logger.Info("signed out everywhere", zap.Inline(loggedActor(c.actor)), zap.Int("sessions", n))
 	}
 	secure := c.Bearer.Secure(c.r)
 	if value := sessionCookie(c.r, secure); value != "" {
-		c.Bearer.Sessions().end(value)
+		if err := c.Bearer.Sessions().end(c.r.Context(), store, value); err != nil {
+			return c.storeRefusal(err)
+		}
 		c.Logger.Info("signed out", zap.Inline(loggedActor(c.actor)))
 	}
 	setSessionCookie(c.w, secure, "")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +222,12 @@ func TestSessionOutlivesStoreErrors(t *testing.T) {
 	_, secret := console.create(`{"kind":"admin"}`)
 	_, cookie := f.signIn(site, secret)
 	closed := newFixture(t)
+	console.store.Values().Each(sessionKey, func(key string, value []byte) bool {
+		if err := closed.store.Values().Put(t.Context(), key, value, sessionLifetime); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
 	if err := closed.store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,28 +244,39 @@ func TestSessionOutlivesStoreErrors(t *testing.T) {
 	}
 }
 
-// TestSessionsAreLimited verifies that new sessions replace the sessions that would expire
-// first.
+// TestSessionsAreLimited verifies that new sessions, like new links, replace those that would
+// expire first.
 func TestSessionsAreLimited(t *testing.T) {
 	t.Parallel()
-	var s Sessions
-	now := start
-	var values []string
-	for i := range maxSessions + 5 {
-		value, _ := s.begin(owner{}, now.Add(time.Duration(i)*time.Second))
-		values = append(values, value)
+	const most = 100
+	values := new(tokenstore.MemoryValues)
+	begin := func(now time.Time) string {
+		t.Helper()
+		value, _, err := put(t.Context(), values, sessionKey, owner{}, sessionLifetime, most, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
 	}
-	for i, want := range map[int]bool{0: false, 4: false, 5: true, maxSessions + 4: true} {
-		if _, ok := s.find(values[i], now); ok != want {
-			t.Errorf("session %d exists: got %v, want %v", i, ok, want)
+	count := func() (n int) {
+		eachSession(values, sessionKey, func(string, session) { n++ })
+		return n
+	}
+	var begun []string
+	for i := range most + 5 {
+		begun = append(begun, begin(start.Add(time.Duration(i)*time.Second)))
+	}
+	for i, want := range map[int]bool{0: false, 4: false, 5: true, most + 4: true} {
+		if exists := values.Get(valueKey(sessionKey, begun[i])) != nil; exists != want {
+			t.Errorf("session %d exists: got %v, want %v", i, exists, want)
 		}
 	}
-	if len(s.open) != maxSessions {
-		t.Errorf("got %d sessions", len(s.open))
+	if n := count(); n != most {
+		t.Errorf("got %d sessions", n)
 	}
-	s.begin(owner{}, now.Add(24*time.Hour))
-	if len(s.open) != 1 {
-		t.Errorf("%s expired sessions remain", strconv.Itoa(len(s.open)-1))
+	begin(start.Add(24 * time.Hour))
+	if n := count(); n != 1 {
+		t.Errorf("%d expired sessions remain", n-1)
 	}
 }
 

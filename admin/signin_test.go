@@ -181,9 +181,10 @@ func TestSessionReads(t *testing.T) {
 	// After the clock is set back, reads still count.
 	if now := *console.now.Load(); true {
 		var s Sessions
-		value, _ := s.begin(owner{}, now)
-		if !s.countRead(value, now) || s.countRead(value, now.Add(time.Second)) ||
-			!s.countRead(value, now.Add(-time.Hour)) {
+		value, _, err := s.begin(t.Context(), console.store, owner{})
+		if err != nil || !s.countRead(console.store, value, now) ||
+			s.countRead(console.store, value, now.Add(time.Second)) ||
+			!s.countRead(console.store, value, now.Add(-time.Hour)) {
 			t.Error("no read counted after the clock was set back")
 		}
 	}

@@ -1,8 +1,7 @@
 package admin
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
+	"context"
 	"net/http"
 	"time"
 
@@ -28,43 +27,18 @@ const (
 	auditEndLinks   = "end sign-in links"
 )
 
-// link is a sign-in link that hasn't been used.
-type link struct {
-	owner   owner
-	expires time.Time
-}
-
-// addLink returns the code of a new sign-in link, and when the link expires. Like cookies,
-// codes are kept as digests, so memory never contains a usable code.
-func (s *Sessions) addLink(of owner, now time.Time) (code string, expires time.Time) {
-	code, expires = rand.Text(), now.Add(linkLifetime).Truncate(time.Second)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.links == nil {
-		s.links = make(map[[sha256.Size]byte]link)
-	}
-	if len(s.links) >= maxLinks {
-		var first [sha256.Size]byte
-		for key, l := range s.links {
-			if known, ok := s.links[first]; !ok || l.expires.Before(known.expires) {
-				first = key
-			}
-		}
-		delete(s.links, first)
-	}
-	s.links[sha256.Sum256([]byte(code))] = link{owner: of, expires: expires}
-	return code, expires
+// addLink returns the code of a new sign-in link, and when the link expires.
+func (*Sessions) addLink(ctx context.Context, store *tokenstore.Store, of owner) (code string, expires time.Time,
+	err error) {
+	return put(ctx, store.Values(), linkKey, of, linkLifetime, maxLinks, store.Now())
 }
 
 // takeLink removes a link and returns its owner. It reports whether the link was valid. It
 // does the same work for a code that was never valid as for one that has expired.
-func (s *Sessions) takeLink(code string, now time.Time) (owner, bool) {
-	key := sha256.Sum256([]byte(code))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l, ok := s.links[key]
-	delete(s.links, key)
-	return l.owner, ok && now.Before(l.expires)
+func (*Sessions) takeLink(ctx context.Context, store *tokenstore.Store, code string) (of owner, ok bool, err error) {
+	value, err := store.Values().Take(ctx, valueKey(linkKey, code))
+	l, ok := decodeSession(value)
+	return l.owner, ok && store.Now().Before(l.expires), err
 }
 
 // hasSessions reports whether there can be browser sessions.
@@ -120,7 +94,10 @@ func (c *call) createLink() *Refusal {
 	if err := store.Record(c.actor, auditCreateLink); err != nil {
 		return c.changeRefusal(err)
 	}
-	code, expires := c.sessions().addLink(of, store.Now())
+	code, expires, err := c.sessions().addLink(c.r.Context(), store, of)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
 	c.Logger.Info("sign-in link created", zap.Inline(loggedActor(c.actor)), zap.Time("expires", expires))
 	return c.respond(http.StatusCreated, linkObject{code, timeOrNull(expires)})
 }
@@ -135,7 +112,10 @@ func (c *call) endLinks() *Refusal {
 		return refusal
 	}
 	// Sessions must end even if the store can't be written.
-	n := c.sessions().endAll(c.actor.Name)
+	n, err := c.sessions().endAll(c.r.Context(), store, c.actor.Name)
+	if err != nil {
+		return c.storeRefusal(err)
+	}
 	c.Logger.Info("sign-in links and sessions ended", zap.Inline(loggedActor(c.actor)), zap.Int("sessions", n))
 	if err := store.Record(c.actor, auditEndLinks); err != nil {
 		return c.changeRefusal(err)
@@ -148,8 +128,11 @@ func (c *call) endLinks() *Refusal {
 // useLink returns the owner of the sign-in link with a code, and the caller as an actor. The
 // code can't be used again, even if the sign-in fails for another reason.
 func (c *call) useLink(store *tokenstore.Store, code string, secure bool) (owner, tokenstore.Actor, *Refusal) {
-	of, ok := c.sessions().takeLink(code, store.Now())
-	if !ok {
+	of, ok, err := c.sessions().takeLink(c.r.Context(), store, code)
+	switch {
+	case err != nil:
+		return owner{}, tokenstore.Actor{}, c.storeRefusal(err)
+	case !ok:
 		return owner{}, tokenstore.Actor{}, refuseError(codeLinkEnded,
 			"This sign-in link has expired or was already used. Create another one with `caddy api-token open`.")
 	}

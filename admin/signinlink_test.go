@@ -224,22 +224,3 @@ func TestEndSignInLinks(t *testing.T) {
 	}
 	f.refused(f.do(http.MethodGet, linkSite+"/tokens", "", with(second)), 401, "missing_token")
 }
-
-// TestSignInLinksAreLimited verifies that new links replace the links that would expire first.
-func TestSignInLinksAreLimited(t *testing.T) {
-	t.Parallel()
-	var s Sessions
-	var codes []string
-	for i := range maxLinks + 2 {
-		code, _ := s.addLink(owner{name: "x"}, start.Add(time.Duration(i)*time.Second))
-		codes = append(codes, code)
-	}
-	for i, want := range map[int]bool{0: false, 1: false, 2: true, maxLinks + 1: true} {
-		if of, ok := s.takeLink(codes[i], start); ok != want || ok && of.name != "x" {
-			t.Errorf("link %d works: got %v, want %v", i, ok, want)
-		}
-	}
-	if len(s.links) != maxLinks-2 {
-		t.Errorf("got %d links", len(s.links))
-	}
-}

@@ -18,6 +18,9 @@ var usageSteps = []struct {
 type usageSeries struct {
 	Step string       `json:"step"`
 	Data []usagePoint `json:"data"`
+	// ByNode is the token's usage at each gate that shares the store, whatever the range is. It
+	// is missing if the store isn't shared.
+	ByNode []nodeUsage `json:"by_node,omitzero"`
 }
 
 type usagePoint struct {
@@ -62,6 +65,9 @@ func (c *call) tokenUsage() *Refusal {
 		return refuseParameter("to", "is before from")
 	}
 	points, err := store.Series(c.id, step, from, to)
+	if err == nil {
+		response.ByNode, err = c.usageByNode(store)
+	}
 	if err != nil {
 		return c.storeRefusal(err)
 	}

@@ -58,7 +58,7 @@ type call struct {
 	query url.Values
 	// header holds additional request headers.
 	header http.Header
-	// body is sent as JSON. Nil sends no body.
+	// body is sent as JSON, or as it is if it is an [io.Reader]. Nil sends no body.
 	body any
 	// response is set to the body of a 2xx response. Nil discards the body.
 	response *json.RawMessage
@@ -107,8 +107,8 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	if len(call.query) > 0 {
 		target += "?" + call.query.Encode()
 	}
-	var body io.Reader
-	if call.body != nil {
+	body, binary := call.body.(io.Reader)
+	if call.body != nil && !binary {
 		text, err := json.Marshal(call.body)
 		if err != nil {
 			return nil, fmt.Errorf("encoding the request as JSON: %w", err)
@@ -120,7 +120,10 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 		return nil, fmt.Errorf("creating the request: %w", err)
 	}
 	request.Header.Set("Accept", "application/json, application/problem+json")
-	if body != nil {
+	switch {
+	case binary:
+		request.Header.Set("Content-Type", "application/octet-stream")
+	case body != nil:
 		request.Header.Set("Content-Type", "application/json")
 	}
 	maps.Copy(request.Header, call.header)

@@ -58,6 +58,8 @@ type HealthChecks struct {
 	Damaged  HealthCheck `json:"damaged"`
 	Backend  HealthCheck `json:"backend"`
 	Backup   HealthCheck `json:"backup"`
+	// Replica is nil if the token store isn't shared.
+	Replica *HealthCheck `json:"replica"`
 }
 
 // HealthCheck is the result of one health check.
@@ -69,6 +71,9 @@ type HealthCheck struct {
 	// Time is when the last backup was made. It is zero for all other checks, and if there was
 	// no backup.
 	Time time.Time `json:"time,omitzero"`
+	// AgeSeconds is the age of the server's copy of a shared token store, in whole seconds. It is
+	// nil for all other checks.
+	AgeSeconds *int64 `json:"age_seconds,omitzero"`
 }
 
 // Overview returns the state of the whole installation.

@@ -53,6 +53,21 @@ func (c *Client) Backup(ctx context.Context) (*Backup, error) {
 		number("Mollygate-Unsaved-Tokens")}, nil
 }
 
+// Restored is what a restored backup contains.
+type Restored struct {
+	Tokens       int `json:"tokens"`
+	AuditEntries int `json:"audit_entries"`
+}
+
+// Restore replaces a token store that several gates share with a backup. Only Caddy's admin
+// endpoint accepts it.
+func (c *Client) Restore(ctx context.Context, backup io.Reader) (restored Restored, err error) {
+	// The server can refuse the call before the file is sent.
+	err = c.value(ctx, call{method: http.MethodPost, path: "/restore", body: backup,
+		header: http.Header{"Expect": {"100-continue"}}}, &restored)
+	return restored, err
+}
+
 // Compacted holds the lengths of the store's file before and after the rebuild, in bytes.
 type Compacted struct {
 	Before int64 `json:"before"`

@@ -27,9 +27,10 @@ export class OfflineError extends Error {
   }
 }
 
-/** What the page knows about its connection. Listeners are called after each change.
- * @type {{session: import("../types").Session | null, offline: boolean}} */
-export const connection = { session: null, offline: false };
+/** What the page knows about its connection. Behind is set if a response came from an old copy of
+ * a shared key store. Listeners are called after each change.
+ * @type {{session: import("../types").Session | null, offline: boolean, behind: boolean}} */
+export const connection = { session: null, offline: false, behind: false };
 
 /** @type {Set<() => void>} */
 const watchers = new Set();
@@ -85,6 +86,7 @@ export async function call(method, path, options = {}) {
     throw new OfflineError();
   }
   if (connection.offline) setConnection({ offline: false });
+  if (!connection.behind && response.headers.has("Mollygate-Replica-Age")) setConnection({ behind: true });
   if (response.status === 401 && !anonymous) {
     await signIn();
     return call(method, path, options);

@@ -25,10 +25,15 @@ export function relative(time, now = Date.now()) {
   if (!time) return "never";
   const past = now - Date.parse(time);
   // A time ahead is rounded to minutes, so a key made a moment ago for 12 hours ends in 12 h.
-  const distance = past <= -minute ? Math.round(-past / minute) * minute : Math.abs(past);
-  const [unit, , length] = units.find(([, from]) => distance >= from) ?? units[units.length - 1];
-  const amount = `${Math.floor(distance / length)} ${unit}`;
+  const amount = span(past <= -minute ? Math.round(-past / minute) * minute : Math.abs(past));
   return past >= 0 ? `${amount} ago` : `in ${amount}`;
+}
+
+/** Returns a length of time in its largest unit, such as "3 d".
+ * @param {number} milliseconds */
+export function span(milliseconds) {
+  const [unit, , length] = units.find(([, from]) => milliseconds >= from) ?? units[units.length - 1];
+  return `${Math.floor(milliseconds / length)} ${unit}`;
 }
 
 /** @param {string | number | Date} time

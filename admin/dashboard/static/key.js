@@ -79,6 +79,7 @@ async function load(id) {
     token: /** @type {Token} */ (token),
     refusals: /** @type {import("../types").RefusedRequest[]} */ (refusals.data),
     usage: /** @type {Record<"hour"|"day", UsagePoint[]>} */ ({ hour: hours.data, day: days.data }),
+    byGate: /** @type {import("../types").GateUsage[]} */ (days.by_node ?? []),
     catalog: /** @type {Scope[]} */ (scopes),
     previous: /** @type {import("../types").PreviousUse} */ (previous),
     resources: /** @type {{resource: string, last_used_on: string | null}[]} */ (resources?.data ?? []),
@@ -172,7 +173,7 @@ function Banner({ token, refusals, since, actor }) {
 const ranges = { "24h": ["hour", 24], "7d": ["hour", 168], "30d": ["day", 30], "90d": ["day", 90] };
 
 /** @param {Data} data */
-function Usage({ token, usage }) {
+function Usage({ token, usage, byGate }) {
   const { range = "" } = useRoute().query;
   const value = Object.hasOwn(ranges, range) ? range : "30d";
   const [step, n] = ranges[value];
@@ -192,7 +193,10 @@ ${all > 0 && html`<p>${t.totals(allowed, refused, percent(refused, all))}</p>`}
 <${Chart} points=${fill(usage[step], step, n)} step=${step} label=${t.chart} />
 ${token.kind === "api" && all > 0 && html`<div class="table"><table><thead><tr>${t.columns.map((name, i) => html`<th class=${i && "number"}>${name}</th>`)}</tr></thead>
 <tbody>${rows.filter((row) => row.all).sort((a, b) => b.all - a.all).map((row) => html`<tr><td><code>${row.scope ?? t.noScope}</code></td>
-${[count(row.allowed), count(row.refused), percent(row.all, all)].map((cell) => html`<td class="number">${cell}</td>`)}</tr>`)}</tbody></table></div>`}</>`; // prettier-ignore
+${[count(row.allowed), count(row.refused), percent(row.all, all)].map((cell) => html`<td class="number">${cell}</td>`)}</tr>`)}</tbody></table></div>`}
+${byGate.length > 1 && html`<h3>${t.byGate}</h3><div class="table"><table><thead><tr>${t.gateColumns.map((name, i) => html`<th scope="col" class=${i && "number"}>${name}</th>`)}</tr></thead>
+<tbody>${byGate.map((gate) => html`<tr key=${gate.id}><td class="gate" dir="auto">${gate.name ?? gate.id}</td>
+${[count(gate.usage_count), count(gate.denied_count), relative(gate.last_used_at)].map((cell) => html`<td class="number">${cell}</td>`)}</tr>`)}</tbody></table></div>`}</>`; // prettier-ignore
 }
 
 /** Returns the scopes that a key has, by whether they were used.

@@ -1,6 +1,6 @@
 // @ts-check
 // The page's frame: navigation, search, the user's menu, and the page that the address names.
-import { html, render, useEffect, useReducer } from "./vendor/preact.js";
+import { html, render, useEffect, useReducer, useState } from "./vendor/preact.js";
 import { call, connection, get, listen, setConnection, watchConnection } from "./api.js";
 import { openForm } from "./dialogs.js";
 import { dateTime } from "./format.js";
@@ -75,11 +75,43 @@ function App() {
         <${UserMenu} />
       </header>
       ${connection.offline && html`<p class="banner bad" role="alert"><${Icon} name="alert" />${text.offline}</p>`}
+      ${connection.behind && !connection.offline && html`<${Behind} />`}
       <main id="content" tabindex="-1" data-zone=${zone}>
         ${connection.session && (draw ? draw(route) : html`<${Missing} />`)}
       </main>
     </div>
     <${Layers} />`;
+}
+
+/** Behind warns while this gate's copy of a shared key store is old. It asks the server until the
+ * copy is new again. */
+function Behind() {
+  const [warning, setWarning] = useState("");
+  useEffect(() => {
+    let fine = 0;
+    const check = async () => {
+      let detail = "";
+      try {
+        const { checks } = await get("healthz");
+        detail = checks.replica?.detail ?? "";
+      } catch (error) {
+        if (/** @type {import("./api.js").ApiError} */ (error).status !== 503) return;
+        detail = /** @type {Error} */ (error).message;
+      }
+      setWarning(detail);
+      fine = detail ? 0 : fine + 1;
+      // The copy may only have begun to age.
+      if (fine > 2) setConnection({ behind: false });
+    };
+    check();
+    const timer = setInterval(check, 3000);
+    return () => clearInterval(timer);
+  }, []);
+  // Screen readers announce only the beginning, because the rest changes every few seconds.
+  return (
+    warning &&
+    html`<section class="banner warn" aria-label=${text.behind}><${Icon} name="alert" /><span>${warning}</span><span class="sr" role="alert">${text.behind}</span></section>`
+  );
 }
 
 /** @param {Event} event */

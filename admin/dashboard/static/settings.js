@@ -3,7 +3,8 @@
 import { html } from "./vendor/preact.js";
 import { get } from "./api.js";
 import { Table } from "./chart.js";
-import { dateTime, day, relative } from "./format.js";
+import { dateTime, day, relative, span } from "./format.js";
+import { Nodes } from "./nodes.js";
 import { text } from "./text.js";
 import { Card, Copy, Icon, Loaded, Scopes, useData } from "./ui.js";
 
@@ -16,10 +17,12 @@ import { Card, Copy, Icon, Loaded, Scopes, useData } from "./ui.js";
 export function Health({ checks }) {
   const t = text.health;
   return html`<${Card} title=${t.title}><dl class="facts health">${Object.entries(t.checks).map(([name, label]) => {
-    const { status, detail, bytes, time } = checks[/** @type {keyof Checks} */ (name)];
+    const check = checks[/** @type {keyof Checks} */ (name)];
+    if (!check) return null; // the store isn't shared
+    const { status, detail, bytes, time, age_seconds: age } = check;
     const due = name === "backup" && !(Date.now() - Date.parse(time ?? "") < 7 * day);
     const state = due ? "warning" : status;
-    const fine = time ? `${relative(time)}, ${dateTime(time)}` : bytes ? t.free(bytes) : due ? t.none : t.states.ok;
+    const fine = time ? `${relative(time)}, ${dateTime(time)}` : bytes ? t.free(bytes) : age !== undefined ? t.age(span(age * 1000)) : due ? t.none : t.states.ok;
     return (detail || !["journal", "damaged"].includes(name)) && html`<dt class=${state}><${Icon} name=${state === "ok" ? "check" : "alert"} label=${t.states[state]} /> ${label}</dt>
 <dd>${detail ?? fine}${due && html`<p class="hint">${t.due}</p><${Command} value=${t.command} />`}</dd>`;
   })}</dl></>`; // prettier-ignore
@@ -39,6 +42,7 @@ export function SettingsPage() {
     /** @type {[Settings, import("../types").Overview]} */ [settings, { health }],
   ) => html`<div class="cards">
 <${Card} title=${t.policy}><dl class="facts">${t.facts(settings).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></><${Health} checks=${health} /></div>
+<${Nodes} />
 <${Card} title=${t.accounts}><div class="table"><${Table} head=${t.accountHead} rows=${settings.accounts.map(({ name, max_scopes: scopes, max_resources: resources }) => [name, some(scopes), some(resources)])} /></div></>
 ${
   settings.resource_types.length > 0 &&

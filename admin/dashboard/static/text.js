@@ -108,13 +108,25 @@ const overview = {
 const health = {
   title: "Health",
   states: { ok: "OK", warning: "Warning", failed: "Failed" },
-  checks: { backend: "Backend", store: "Store", journal: "Journal", clock: "Clock", disk_free: "Disk", damaged: "Damage", backup: "Last backup" },
+  checks: { backend: "Backend", store: "Store", replica: "Shared copy", journal: "Journal", clock: "Clock", disk_free: "Disk", damaged: "Damage", backup: "Last backup" },
   /** @param {number} bytes */
   free: (bytes) => `${size(bytes)} free`,
+  /** @param {string} age */
+  age: (age) => `${age} old`,
   due: "Back up the store every day. On the server, run:",
   none: "None yet",
   command: "caddy api-token backup tokens.db",
 }; // prettier-ignore
+
+const nodes = {
+  title: "Gates",
+  hint: "These gates share the key store. A change at one of them takes effect at all that are live.",
+  head: ["Gate", "State", "Last seen", "Its copy"],
+  self: "this gate",
+  states: { live: "live", gone: "gone", alone: "no contact" },
+  /** @param {string} age */
+  age: (age) => `${age} old`,
+};
 
 const settings = {
   hint: "Read-only. Change these settings in the Caddyfile.",
@@ -371,6 +383,8 @@ const key = {
   totals: (allowed, refused, share) =>
     `${count(allowed)} allowed${refused ? ` · ${count(refused)} refused (${share})` : ""}`,
   chart: "Requests",
+  byGate: "By gate, in total",
+  gateColumns: ["Gate", "Allowed", "Refused", "Last used"],
   columns: ["Scope", "Allowed", "Refused", "Share"],
   noScope: "No matching route",
   activity: "Activity",
@@ -702,6 +716,8 @@ const audit = {
     "use sign-in link": "signed in with a link",
     "end sign-in links": "ended their own sign-in links and sessions",
     repair: "repaired the store",
+    restore: "restored a backup at all gates",
+    "accept store": "accepted the shared store, which had lost changes",
   },
   /** @type {Record<string, string>} */
   actors: { "caddy-admin": "Command line", mollygate: "Mollygate", "": "Unknown" },
@@ -764,6 +780,7 @@ export const text = {
   reload: "Reload",
   never: "never",
   offline: "Can't reach the server. What you see may be out of date.",
+  behind: "This gate has lost contact with the shared store.",
   notFound: {
     title: "There is no such page",
     back: "Go to the overview",
@@ -810,6 +827,7 @@ export const text = {
   chart,
   health,
   overview,
+  nodes,
   settings,
   keys,
   actions,

@@ -360,6 +360,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the gates that share the store
+         * @description The list is empty if the store is not shared.
+         */
+        get: operations["listNodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/settings": {
         parameters: {
             query?: never;
@@ -439,6 +459,66 @@ export interface paths {
         get: operations["getBackup"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace a shared store with a backup
+         * @description Switches all gates that share the store to the backup. Changes since the backup are undone: tokens that were revoked since then work again, and newer tokens are unknown. The call exists only on Caddy's admin endpoint.
+         */
+        post: operations["restoreBackup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/shared/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept a shared store that has lost changes
+         * @description Makes all gates follow the shared store again after it was restored from an older copy. Tokens that were revoked since that copy may work again. The call exists only on Caddy's admin endpoint.
+         */
+        post: operations["acceptSharedStore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Wait until all gates have all changes
+         * @description Waits up to 10 seconds until all changes that were acknowledged before the call are in force at all gates that share the store.
+         */
+        post: operations["confirmChanges"];
         delete?: never;
         options?: never;
         head?: never;
@@ -938,6 +1018,8 @@ export interface components {
              * @description When the last backup was read to its end.
              */
             time?: string;
+            /** @description The age of this gate's copy of a shared store, in whole seconds. Missing if the store has never been reached. */
+            age_seconds?: number;
         };
         HealthChecks: {
             store: components["schemas"]["HealthCheck"];
@@ -947,6 +1029,8 @@ export interface components {
             damaged: components["schemas"]["HealthCheck"];
             backend: components["schemas"]["HealthCheck"];
             backup: components["schemas"]["HealthCheck"];
+            /** @description The copy of a shared store. Missing if the store is not shared. */
+            replica?: components["schemas"]["HealthCheck"];
         };
         /** @description The requests in an hour or a day. */
         RequestCount: {
@@ -1148,6 +1232,52 @@ export interface components {
                 }[];
             }[];
         };
+        /** @description A gate that shares the store. */
+        Node: {
+            /** @description Identifies the gate's copy of the store. It stays the same across restarts. */
+            id: string;
+            /** @description The machine's host name. */
+            name: string;
+            /** @description The version of Mollygate, or null if it is not known. */
+            version: string | null;
+            /** @description Whether this is the gate that responds. */
+            self: boolean;
+            /** @description Whether the gate is connected to the shared store. */
+            live: boolean;
+            /**
+             * Format: date-time
+             * @description When the gate's process started.
+             */
+            started_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the gate last reported, or null if this gate has never heard of it.
+             */
+            last_seen_at: string | null;
+            /**
+             * Format: date-time
+             * @description The time as of which the gate's copy is known to be complete, as the gate last reported.
+             */
+            as_of: string | null;
+            /** @description The time since as_of in whole seconds, or null if as_of is null. */
+            age_seconds: number | null;
+        };
+        /** @description A token's usage at one gate. */
+        NodeUsage: {
+            /** @description The gate's ID. */
+            id: string;
+            /** @description The host name, or null if the gate is no longer known. */
+            name: string | null;
+            /** @description Allowed requests. */
+            usage_count: number;
+            /** @description Requests refused although the secret was correct. */
+            denied_count: number;
+            /**
+             * Format: date-time
+             * @description When the last allowed request was made.
+             */
+            last_used_at: string | null;
+        };
     };
     responses: {
         /** @description invalid_json, invalid_field (with field), invalid_parameter (with parameter), invalid_request or token_in_url. */
@@ -1277,7 +1407,10 @@ export interface components {
         IfMatch: string;
     };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /** @description The age of this gate's copy of a shared store, in whole seconds. Present only if the gate could not wait for other gates' changes, so that the response may lack recent ones. */
+        ReplicaAge: number;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -1323,6 +1456,7 @@ export interface operations {
             /** @description A page of tokens. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1365,6 +1499,7 @@ export interface operations {
                     ETag?: string;
                     /** @description true */
                     "Idempotency-Replayed"?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1378,6 +1513,7 @@ export interface operations {
                     ETag?: string;
                     /** @description The URL of the token. */
                     Location?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1421,6 +1557,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1452,6 +1589,7 @@ export interface operations {
             /** @description The token was deleted. */
             204: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1490,6 +1628,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1531,6 +1670,7 @@ export interface operations {
             /** @description The usage history by time, scope and outcome. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1538,6 +1678,8 @@ export interface operations {
                         /** @enum {string} */
                         step: "hour" | "day";
                         data: components["schemas"]["UsagePoint"][];
+                        /** @description The total usage at each gate that has counted requests, whatever the time range is. Missing if the store is not shared. */
+                        by_node?: components["schemas"]["NodeUsage"][];
                     };
                 };
             };
@@ -1563,6 +1705,7 @@ export interface operations {
             /** @description The latest request that was allowed with that secret. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1606,6 +1749,7 @@ export interface operations {
             /** @description The resources to which the token is bound, sorted. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1643,6 +1787,7 @@ export interface operations {
             /** @description The last 100 refused requests, newest first. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1682,6 +1827,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1725,6 +1871,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1768,6 +1915,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1811,6 +1959,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1851,6 +2000,7 @@ export interface operations {
                 headers: {
                     /** @description The version of the token's record. It doesn't change with usage. */
                     ETag?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1896,6 +2046,7 @@ export interface operations {
             /** @description A page of audit entries. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1932,6 +2083,7 @@ export interface operations {
             /** @description The token's properties. For an inactive token, only active is returned. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1982,6 +2134,7 @@ export interface operations {
             /** @description The outcome and the checks that led to it. The call isn't counted as usage. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2046,6 +2199,7 @@ export interface operations {
             /** @description The names of the resources, as far as the backend lists them. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2105,6 +2259,7 @@ export interface operations {
             /** @description The overview. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2134,6 +2289,34 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listNodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The gates, sorted by name and ID. */
+            200: {
+                headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        nodes: components["schemas"]["Node"][];
+                    };
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -2180,6 +2363,7 @@ export interface operations {
             /** @description The number of tokens by status, and the number of requests made with all existing tokens. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2250,6 +2434,7 @@ export interface operations {
             /** @description The time used before and after the call. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2292,6 +2477,7 @@ export interface operations {
             200: {
                 headers: {
                     "Content-Disposition"?: string;
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2302,6 +2488,119 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyBackups"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    restoreBackup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The file from `GET backup`. It can have any length. */
+        requestBody: {
+            content: {
+                "application/octet-stream": unknown;
+            };
+        };
+        responses: {
+            /** @description The backup was restored. The members say what it contains. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        tokens: number;
+                        audit_entries: number;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["BodyTimeout"];
+            409: components["responses"]["Conflict"];
+            415: components["responses"]["MediaType"];
+            425: components["responses"]["TooEarly"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    acceptSharedStore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description The shared store was accepted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accepted: boolean;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["BodyTimeout"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["MediaType"];
+            425: components["responses"]["TooEarly"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    confirmChanges: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description The gates that have confirmed the changes, and those that haven't. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The number of gates that may accept tokens, or 0 if the store is not shared. */
+                        gates: number;
+                        /** @description The gates among them that have not confirmed the changes, sorted by name and ID. A gate without contact to the shared store is missing until its copy is too old to be used. */
+                        missing: components["schemas"]["Node"][];
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            408: components["responses"]["BodyTimeout"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["MediaType"];
+            425: components["responses"]["TooEarly"];
+            429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -2335,6 +2634,7 @@ export interface operations {
             /** @description The imported and the skipped tokens. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2545,6 +2845,7 @@ export interface operations {
             /** @description The length of the file before and after the rebuild. */
             200: {
                 headers: {
+                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
