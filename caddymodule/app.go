@@ -307,7 +307,7 @@ func (a *App) adminConfig(
 		Gates:           a.gates.named(),
 		BackendFailures: a.gates.backendFailures,
 		ResourceNames:   a.resourceNames,
-		Settings: admin.Settings{Version: version(), AuditRetention: a.AuditRetention,
+		Settings: admin.Settings{Version: Version(), AuditRetention: a.AuditRetention,
 			HistoryRetention: a.HistoryRetention, Dashboards: runningDashboards},
 		Stopping:        func() bool { return caddy.Exiting() || a.stopped.Load() },
 		IsUpstreamToken: a.isUpstreamToken,
@@ -320,8 +320,8 @@ func (a *App) adminConfig(
 // modulePath is the path of Mollygate's Go module.
 const modulePath = "github.com/mollygate/mollygate"
 
-// version returns Mollygate's version, or "" if it isn't known.
-func version() string {
+// Version returns Mollygate's version, or "" if it isn't known.
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""

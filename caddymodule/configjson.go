@@ -19,10 +19,10 @@ type optionError string
 
 func (e optionError) Error() string { return string(e) }
 
-// unmarshalOptions decodes a JSON object into the struct that options points to. Like Caddy,
+// UnmarshalOptions decodes a JSON object into the struct that options points to. Like Caddy,
 // it returns an error for unknown members and values of the wrong type. Unlike encoding/json
 // and caddy.ParseDuration, its errors never quote anything that may be a token.
-func unmarshalOptions(data []byte, options any) error {
+func UnmarshalOptions(data []byte, options any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
 		return optionError("must be an object with options")
@@ -87,29 +87,29 @@ func jsonKind(t reflect.Type) string {
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (a *App) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, a) }
+func (a *App) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, a) }
 
 // UnmarshalJSON implements json.Unmarshaler. It saves any decoding error for provision, which
 // knows the account's name.
 func (a *Account) UnmarshalJSON(data []byte) error {
-	a.jsonErr = unmarshalOptions(data, a)
+	a.jsonErr = UnmarshalOptions(data, a)
 	return nil
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (s *BoltStore) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, s) }
+func (s *BoltStore) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, s) }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (h *BearerAuth) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, h) }
+func (h *BearerAuth) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, h) }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (c *CustomRoute) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, c) }
+func (c *CustomRoute) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, c) }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (l *FailureLimit) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, l) }
+func (l *FailureLimit) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, l) }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (h *SiteAdmin) UnmarshalJSON(data []byte) error { return unmarshalOptions(data, h) }
+func (h *SiteAdmin) UnmarshalJSON(data []byte) error { return UnmarshalOptions(data, h) }
 
 // Interface guards.
 var (

@@ -19,11 +19,24 @@ const maxPlaceholderFile = 1 << 20
 // bearerSyntax matches the b64token of RFC 6750, section 2.1.
 var bearerSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// resolveSecret replaces the placeholders in a configured bearer token. Its errors describe
-// the kind of problem and the fix, but never contain any part of text or of a placeholder's
-// value. Caddy's own replacer isn't used because it includes placeholder names in its errors
-// and logs file names.
+// resolveSecret replaces the placeholders in a configured bearer token. Like [ResolveSecret], its
+// errors contain nothing that may be secret.
 func resolveSecret(text string) (string, error) {
+	secret, err := ResolveSecret(text)
+	if err == nil && !bearerSyntax.MatchString(secret) {
+		err = errors.New(bearerMistake(secret) + "; a bearer token is one word of letters, digits and -._~+/=")
+	}
+	if err != nil {
+		return "", err
+	}
+	return secret, nil
+}
+
+// ResolveSecret replaces the placeholders in a configured secret, such as {env.NAME} and
+// {file./path}. Its errors describe the kind of problem and the fix, but never contain any part
+// of text or of a placeholder's value. Caddy's own replacer isn't used because it includes
+// placeholder names in its errors and logs file names.
+func ResolveSecret(text string) (string, error) {
 	var cause error
 	replacer := caddy.NewEmptyReplacer()
 	replacer.Map(func(key string) (any, bool) {
@@ -39,8 +52,6 @@ func resolveSecret(text string) (string, error) {
 		return "", cause
 	case err != nil:
 		return "", errors.New("its placeholders can't be resolved; write {env.NAME} or {file./path}")
-	case !bearerSyntax.MatchString(secret):
-		return "", errors.New(bearerMistake(secret) + "; a bearer token is one word of letters, digits and -._~+/=")
 	}
 	return secret, nil
 }
@@ -66,7 +77,7 @@ func placeholderValue(key string) (string, error) {
 		return value, nil
 	}
 	return "", errors.New("its placeholder names neither an environment variable nor a file; " +
-		"write {env.NAME} or {file./path}, or a token without braces")
+		"write {env.NAME} or {file./path}, or a value without braces")
 }
 
 // fileValue returns a file's content without the final line break.
@@ -87,7 +98,7 @@ func fileValue(path string) (string, error) {
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if text == "" {
-		return "", errors.New("the file in its placeholder {file.…} is empty; write the token to it")
+		return "", errors.New("the file in its placeholder {file.…} is empty; write the value to it")
 	}
 	return text, nil
 }

@@ -121,6 +121,11 @@ var (
 		nil, nil)
 	repairsDesc = prometheus.NewDesc("caddy_api_tokens_store_repairs",
 		"Repairs of a damaged token store since it was opened.", nil, nil)
+	replicaAgeDesc = prometheus.NewDesc("caddy_api_tokens_replica_age_seconds",
+		"Age in seconds of this gate's copy of a shared token store.", nil, nil)
+	nodesDesc = prometheus.NewDesc("caddy_api_tokens_nodes",
+		"Gates that share the token store by state: live (connected to the shared store) or gone.",
+		[]string{"state"}, nil)
 )
 
 // expiringWithin holds the values of expiringDesc's "within" label.
@@ -134,7 +139,7 @@ var expiringWithin = []struct {
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{tokensDesc, expiringDesc, pendingDesc, behindDesc, upDesc, sizeDesc,
-		freeDesc, repairsDesc} {
+		freeDesc, repairsDesc, replicaAgeDesc, nodesDesc} {
 		descs <- desc
 	}
 }
@@ -152,7 +157,7 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	}
 	health := store.Health()
 	up := 1.0
-	if health.Write != nil {
+	if health.Write != nil || store.Stale() != nil {
 		up = 0
 	}
 	gauge(upDesc, up)
@@ -161,6 +166,9 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 		gauge(freeDesc, float64(health.DiskFree))
 	}
 	gauge(repairsDesc, float64(len(health.Repairs)))
+	if store.Shared() {
+		collectShared(gauge, store.Store)
+	}
 	gauge(pendingDesc, float64(store.Pending()))
 	gauge(behindDesc, store.ClockBehind().Truncate(time.Second).Seconds())
 	census, err := store.census.take(store.Store)
@@ -173,6 +181,24 @@ func (c storeCollector) Collect(collected chan<- prometheus.Metric) {
 	for i, within := range expiringWithin {
 		gauge(expiringDesc, float64(census.Expiring[i]), within.name)
 	}
+}
+
+// collectShared collects the metrics that only shared stores have. A store that has never been
+// reached has no age.
+func collectShared(gauge func(*prometheus.Desc, float64, ...string), store *tokenstore.Store) {
+	if asOf := store.Contact().AsOf; !asOf.IsZero() {
+		gauge(replicaAgeDesc, max(0, store.Now().Sub(asOf)).Seconds())
+	}
+	var live, gone float64
+	for _, n := range store.Nodes() {
+		if n.Live {
+			live++
+		} else {
+			gone++
+		}
+	}
+	gauge(nodesDesc, live, "live")
+	gauge(nodesDesc, gone, "gone")
 }
 
 // censusAge is how long a census is reused, because taking a new one reads every token.

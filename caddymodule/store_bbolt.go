@@ -2,11 +2,9 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -43,53 +41,17 @@ func (*BoltStore) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the path.
 func (s *BoltStore) Provision(ctx caddy.Context) error {
-	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
-	if err != nil {
-		return fmt.Errorf("a placeholder in the token store path %s has no value; "+
-			"write {env.NAME} with a variable that is set, or write the path itself", gate.ConfigWord(s.Path))
-	}
-	if path == "" {
-		path = DefaultStorePath()
-	}
-	if s.path, err = canonicalPath(path); err != nil {
-		err = fmt.Errorf("token store path %s: %w", gate.ConfigWord(path), err)
-		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w: give the user that Caddy runs as access to the directory", err)
-		}
+	var err error
+	if s.path, err = ResolvePath("token store path", s.Path, DefaultStorePath()); err != nil {
 		return err
 	}
 	s.logger = ctx.Logger()
-	warnAboutPermissions(s.logger, s.path)
+	WarnAboutPermissions(s.logger, s.path)
 	return nil
 }
 
 // Key implements StoreModule.
 func (s *BoltStore) Key() string { return "bbolt:" + s.path }
-
-// canonicalPath makes a path absolute and resolves symbolic links in the existing part of the
-// path, so that different spellings identify the same store. It doesn't clean the path first,
-// because cleaning would change the meaning of "link/..".
-func canonicalPath(path string) (string, error) {
-	if !filepath.IsAbs(path) {
-		dir, err := os.Getwd()
-		if err != nil {
-			return "", err
-		}
-		path = dir + string(filepath.Separator) + path
-	}
-	resolved, err := filepath.EvalSymlinks(path)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return resolved, err
-	}
-	dir, name := filepath.Split(strings.TrimRight(path, string(filepath.Separator)))
-	if name == "" {
-		return path, nil
-	}
-	if dir, err = canonicalPath(dir); err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, name), nil
-}
 
 // Inspect implements StoreModule.
 func (s *BoltStore) Inspect() error {

@@ -9,10 +9,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// warnAboutPermissions logs a warning if users other than the one that Caddy runs as can read,
+// WarnAboutPermissions logs a warning if users other than the one that Caddy runs as can read,
 // change or replace a store's file. A user who can change the file can create tokens. If the
 // file doesn't exist yet, Caddy will create it with mode 0600.
-func warnAboutPermissions(logger *zap.Logger, path string) {
+func WarnAboutPermissions(logger *zap.Logger, path string) {
 	if runtime.GOOS == "windows" {
 		return // file modes don't reflect permissions on Windows
 	}

@@ -49,7 +49,7 @@ func TestWarnAboutPermissions(t *testing.T) {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zapcore.DebugLevel)
-		warnAboutPermissions(zap.New(core), path)
+		WarnAboutPermissions(zap.New(core), path)
 		for i, line := range logs.All() {
 			fix, _ := line.ContextMap()["fix"].(string)
 			if i >= len(test.want) || !strings.Contains(line.Message, test.want[i]) ||

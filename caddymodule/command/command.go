@@ -43,7 +43,7 @@ Exit status: 0 success; 1 other failure, or 'scan' could not read something;
 2 invalid command; 3 not found; 4 refused, or 'list --status expiring' or 'scan'
 found keys, 'explain' reports a refusal, 'status' a problem, 'check' found damage,
 or 'repair' lost records; 5 conflict; 6 no response, or no usable response, from
-the server.`,
+the server, or 'revoke --wait' got no confirmation from some gates.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			addVerbs(cmd, &console{
 				in: os.Stdin, out: os.Stdout, err: os.Stderr,

@@ -63,11 +63,18 @@ func newCommandServer(t *testing.T) *commandServer {
 // newCommandServerAt returns a server whose clock stands still, unless start is zero.
 func newCommandServerAt(t *testing.T, start time.Time) *commandServer {
 	t.Helper()
-	backend, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
+	return newCommandServerOver(t, start, func(b tokenstore.Backend) tokenstore.Backend { return b })
+}
+
+// newCommandServerOver is like newCommandServerAt, with a wrapped backend.
+func newCommandServerOver(t *testing.T, start time.Time,
+	wrap func(tokenstore.Backend) tokenstore.Backend) *commandServer {
+	t.Helper()
+	file, err := bolt.Open(filepath.Join(t.TempDir(), "tokens.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &commandServer{start: start}
+	s, backend := &commandServer{start: start}, wrap(file)
 	if s.store, err = tokenstore.Open(backend, tokenstore.Options{FlushInterval: -1, Clock: s}); err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,15 @@ func (i *invocation) client() (*endpointClient, error) {
 	return api, err
 }
 
+// patientClient is like client, but waits for responses for as long as the run does.
+func (i *invocation) patientClient() (*endpointClient, error) {
+	api, err := i.client()
+	if err == nil {
+		api.transport.ResponseHeaderTimeout = 0
+	}
+	return api, err
+}
+
 // adminAddress is the address of Caddy's admin endpoint, in the format of the "admin" option.
 type adminAddress struct {
 	text string
@@ -108,7 +117,8 @@ type endpointClient struct {
 	*client.Client
 	address string // for errors
 	// flags are the command's flags, which errors name.
-	flags *pflag.FlagSet
+	flags     *pflag.FlagSet
+	transport *http.Transport
 }
 
 // unreachableError means that no response arrived, or that the response wasn't from the admin
@@ -212,12 +222,14 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	if address.adjacent {
 		dialer.Control = localOnly
 	}
-	e.transport = &http.Transport{
+	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
 		},
 		ResponseHeaderTimeout: responseTimeout,
+		ExpectContinueTimeout: dialTimeout,
 	}
+	e.transport = transport
 	c, err := client.New(&http.Client{
 		Transport:     e,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -225,7 +237,7 @@ func newEndpointClient(address adminAddress) (*endpointClient, error) {
 	if err != nil {
 		return nil, usageErrorf("the admin endpoint's address %q: %v", address.text, err)
 	}
-	return &endpointClient{Client: c, address: shown}, nil
+	return &endpointClient{Client: c, address: shown, transport: transport}, nil
 }
 
 // endpoint sends all requests to one admin endpoint, regardless of their URL. It adds the

@@ -40,6 +40,7 @@ func TestErrorsNameExistingFlags(t *testing.T) {
 			"show 000000000000", "usage 000000000000 --step day", "audit", "refusals 000000000000", "import " + record,
 			"explain GET / --token-id 000000000000", "lookup", "revoke 000000000000 --yes", "disable 000000000000",
 			"delete 000000000000 --yes", "compact", "open", "status", "scopes", "clock accept --yes", "check",
+			"cluster accept --yes", "restore " + record + " --shared --yes",
 		} {
 			args := strings.Fields(line)
 			got := runCommand(&console{in: strings.NewReader(commandVector)}, append(args, "--address",

@@ -25,7 +25,8 @@ type field[T object] struct {
 	column
 	// wide fields appear in tables only with --output wide or --columns.
 	wide bool
-	// value returns a string, a []string, a uint64, a fieldChanges, or one of the times below.
+	// value returns a string, a []string, a uint64, a fieldChanges, seconds, or one of the times
+	// below.
 	value func(T) any
 }
 
@@ -40,6 +41,9 @@ type (
 	// period is the start of an hour or a day. It is like instant, without seconds.
 	period time.Time
 )
+
+// seconds is a length of time in seconds. Tables show it in its largest unit: "3 m".
+type seconds int64
 
 // key returns the field's name in --columns and CSV.
 func (f field[T]) key() string {
@@ -141,6 +145,8 @@ func shown(value any, now time.Time) string {
 		return dateAndTime(time.Time(v))
 	case period:
 		return time.Time(v).UTC().Format("2006-01-02 15:04")
+	case seconds:
+		return span(time.Duration(v) * time.Second)
 	case fieldChanges:
 		return v.words()
 	}
@@ -198,6 +204,8 @@ func exact(value any) string {
 		return rfc3339(time.Time(v))
 	case period:
 		return rfc3339(time.Time(v))
+	case seconds:
+		return strconv.FormatInt(int64(v), 10)
 	case fieldChanges:
 		return harmless(v.String())
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,7 +22,7 @@ var showVerb = verb{
 		Long: `
 Shows an API key's settings, status and last use. Pass the key's ID, its hint such
 as mmk_4fQ9Zt2LkVb7_…, or its exact name. The secret isn't stored, so it can't be
-shown.`,
+shown. If several gates have counted requests, it also shows the usage at each.`,
 		Example: `  $ caddy api-token show 4fQ9Zt2LkVb7
   $ caddy api-token show "release bot" -o id`,
 	},
@@ -41,8 +42,14 @@ func (i *invocation) show() error {
 	if err != nil {
 		return err
 	}
-	if err := i.showToken(token); err != nil || i.output() != outputTable ||
-		!i.oldSecretWorks(token) {
+	if i.output() != outputTable {
+		return i.showToken(token)
+	}
+	byNode, err := i.usageByNode(api, token)
+	if err != nil {
+		return err
+	}
+	if err := i.showAll(token, byNode...); err != nil || !i.oldSecretWorks(token) {
 		return err
 	}
 	old, err := api.PreviousUse(i.ctx, token.ID)
@@ -56,6 +63,21 @@ func (i *invocation) show() error {
 			orDash(old.LastUsedIP), orDash(old.LastUsedUserAgent))
 	}
 	return nil
+}
+
+// usageByNode returns a key's usage at each gate if several gates have counted any.
+func (i *invocation) usageByNode(api *endpointClient, token client.Token) ([]client.NodeUsage, error) {
+	if token.UsageCount+token.DeniedCount == 0 {
+		return nil, nil
+	}
+	nodes, err := api.UsageByNode(i.ctx, token.ID)
+	if err != nil {
+		return nil, api.explain(err)
+	}
+	if len(nodes) < 2 {
+		return nil, nil
+	}
+	return nodes, nil
 }
 
 // keyOutputFlag declares --output for commands that print a single key.
@@ -76,8 +98,8 @@ func (i *invocation) showToken(token client.Token) (err error) {
 	return err
 }
 
-// showAll prints a token, one field per line.
-func (i *invocation) showAll(t client.Token) error {
+// showAll prints a token and its usage at several gates, one field per line.
+func (i *invocation) showAll(t client.Token, byNode ...client.NodeUsage) error {
 	var rows [][]string
 	line := func(name, value string) { rows = append(rows, []string{name, value}) }
 	moment := func(name string, at time.Time, none string) {
@@ -125,6 +147,10 @@ func (i *invocation) showAll(t client.Token) error {
 	line("last used from", t.LastUsedIP)
 	line("last used by", t.LastUsedUserAgent)
 	line("last used for", t.LastUsedRoute)
+	for _, n := range byNode {
+		line("by gate", fmt.Sprintf("%s: %s uses, %s refused, last used %s", cmp.Or(n.Name, n.ID),
+			count(n.UsageCount), count(n.DeniedCount), ago(n.LastUsedAt, i.now())))
+	}
 	return i.printFacts([]column{{style: func(string) style { return bold }},
 		{rank: 1, least: 20, wrap: true, style: statusStyle}}, rows)
 }

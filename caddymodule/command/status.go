@@ -21,7 +21,8 @@ var statusVerb = verb{
 		Long: `
 Shows the health of the key store, its disk, the clock and the backends, the number
 of API keys, which of them expire next, today's requests (in UTC), the last backup
-and the version.
+and the version. If other gates share the key store, it also shows the age of this
+gate's copy and the number of gates.
 
 The exit status is 4 if anything needs attention. A missing backup doesn't count.`,
 		Example: `  $ caddy api-token status
@@ -46,6 +47,14 @@ type status struct {
 	StoreSize     int64               `json:"store_size"`
 	DiskFree      *int64              `json:"disk_free"`
 	LastBackup    *time.Time          `json:"last_backup"`
+	// Nodes is nil if the key store isn't shared.
+	Nodes *nodeCounts `json:"nodes,omitzero"`
+}
+
+// nodeCounts counts the gates that share the key store.
+type nodeCounts struct {
+	Live int `json:"live"`
+	Gone int `json:"gone"`
 }
 
 type expiring struct {
@@ -121,6 +130,12 @@ func (i *invocation) readStatus(api *endpointClient) (*status, error) {
 			"damaged": health.Damaged, "backend": health.Backend, "backup": health.Backup,
 		},
 	}
+	if health.Replica != nil {
+		s.Checks["replica"] = *health.Replica
+		if s.Nodes, err = i.countNodes(api); err != nil {
+			return nil, err
+		}
+	}
 	for _, check := range s.Checks {
 		s.Healthy = s.Healthy && check.Status == "ok"
 	}
@@ -141,6 +156,23 @@ func (i *invocation) readStatus(api *endpointClient) (*status, error) {
 	return s, nil
 }
 
+// countNodes counts the gates that share the key store.
+func (i *invocation) countNodes(api *endpointClient) (*nodeCounts, error) {
+	nodes, err := api.Nodes(i.ctx)
+	if err != nil {
+		return nil, api.explain(err)
+	}
+	counts := new(nodeCounts)
+	for _, n := range nodes {
+		if n.Live {
+			counts.Live++
+		} else {
+			counts.Gone++
+		}
+	}
+	return counts, nil
+}
+
 // overview waits a few seconds for the server to count the keys.
 func (i *invocation) overview(api *endpointClient) (client.Overview, error) {
 	for try := 1; ; try++ {
@@ -158,8 +190,9 @@ func (i *invocation) overview(api *endpointClient) (client.Overview, error) {
 
 // statusChecks lists the checks in the order in which status shows them.
 var statusChecks = []struct{ key, name string }{
-	{"store", "store"}, {"damaged", "records"}, {"journal", "counts"}, {"disk_free", "disk"}, {"clock", "clock"},
-	{"backend", "backend"},
+	{"store", "store"}, {"replica", "shared copy"}, {"damaged", "records"}, {"journal", "counts"},
+	{"disk_free", "disk"},
+	{"clock", "clock"}, {"backend", "backend"},
 }
 
 // printStatus prints the status, one fact per line.
@@ -234,6 +267,8 @@ func (s *status) about(key string, check client.HealthCheck) string {
 		return ownName(check.Detail)
 	case key == "store":
 		return humanize.IBytes(uint64(s.StoreSize))
+	case key == "replica" && check.AgeSeconds != nil:
+		return span(time.Duration(*check.AgeSeconds)*time.Second) + " old"
 	case key == "disk_free" && s.DiskFree != nil:
 		return humanize.IBytes(uint64(*s.DiskFree)) + " free"
 	}
@@ -244,6 +279,13 @@ func (s *status) about(key string, check client.HealthCheck) string {
 func (i *invocation) statusRows(s *status) (rows [][]string) {
 	if s.Checks["backup"].Status == "" {
 		return nil // nothing else is known
+	}
+	if s.Nodes != nil {
+		gone := " "
+		if s.Nodes.Gone > 0 {
+			gone = count(uint64(s.Nodes.Gone)) + " gone"
+		}
+		rows = append(rows, []string{"gates", count(uint64(s.Nodes.Live)) + " live", gone})
 	}
 	backup := never
 	if s.LastBackup != nil {

@@ -173,19 +173,26 @@ func (i *invocation) printLines(lines []string) error {
 var restoreVerb = verb{
 	command: cobra.Command{
 		Use:   "restore <backup>",
-		Short: "Restores a stopped Caddy's key store from a backup",
+		Short: "Restores the key store from a backup",
 		Long: `
 Checks a backup and replaces the key store with a copy of it. Stop Caddy first.
 The previous store is kept next to the new one.
+
+If several gates share the key store, add --shared. The command then sends the
+backup to a running Caddy, and all gates switch to it at the same time. Don't stop
+any of them.
 
 This undoes all changes since the backup: keys revoked since then work again, and
 newer keys are unknown.`,
 		Example: `  $ systemctl stop caddy
   $ install -m 0600 -o caddy -g caddy tokens-2026-11-25.db /var/lib/caddy/restore.db
   $ sudo -u caddy caddy api-token restore /var/lib/caddy/restore.db --store /var/lib/caddy/tokens.db
-  $ systemctl start caddy`,
+  $ systemctl start caddy
+
+  $ caddy api-token restore tokens-2026-11-25.db --shared`,
 	},
 	flags: func(flags *pflag.FlagSet) {
+		flags.Bool("shared", false, "Restore the store that a running Caddy shares with other gates")
 		flags.String("store", "", "File of the key store (default: mollygate/tokens.db in Caddy's data directory)")
 		flags.Bool("yes", false, "Don't ask for confirmation")
 	},
@@ -200,6 +207,12 @@ func (i *invocation) restore() error {
 		return err
 	}
 	store := i.flags.String("store")
+	if i.flags.Bool("shared") {
+		if store != "" {
+			return usageErrorf("give either --store or --shared; a shared store isn't a file")
+		}
+		return i.restoreShared(i.args[0])
+	}
 	if store == "" {
 		store = caddymodule.DefaultStorePath()
 	}
@@ -215,6 +228,75 @@ func (i *invocation) restore() error {
 	if kept != "" {
 		i.message("The previous store is kept as %s.", kept)
 	}
+	return nil
+}
+
+// restoreShared sends a backup to a running Caddy.
+func (i *invocation) restoreShared(name string) (err error) {
+	backup, err := os.Open(name)
+	if err != nil {
+		return usageErrorf("%v", err)
+	}
+	defer func() { _ = backup.Close() }() // opened for reading only
+	api, err := i.patientClient()
+	if err != nil {
+		return err
+	}
+	if err := i.ask(fmt.Sprintf("Restore %s at all gates that share the key store? They switch to it at the same "+
+		"time. This undoes all changes since the backup: keys revoked since then work again, and newer keys are "+
+		"unknown.", printable(name))); err != nil {
+		return err
+	}
+	restored, err := api.Restore(i.ctx, backup)
+	if err != nil {
+		return api.explain(err)
+	}
+	i.message("Restored %s keys and %s audit entries. All gates are switching to them.",
+		count(uint64(restored.Tokens)), count(uint64(restored.AuditEntries)))
+	return nil
+}
+
+var clusterVerb = verb{
+	command: cobra.Command{
+		Use:   "cluster accept",
+		Short: "Accepts a shared key store that has lost changes",
+		Long: `
+If the store that several gates share is restored from an older copy, it lacks
+changes that the gates know, such as revocations. The gates then keep serving
+their own copies of the keys, and nothing can be changed. This command makes all
+gates follow the shared store as it is.
+
+Keys that were revoked, disabled or deleted since the older copy was made may work
+again, and newer keys are unknown. If you can, put back the newer store instead,
+or restore a backup with 'caddy api-token restore <backup> --shared'.
+
+The audit log records this command.`,
+		ValidArgs: []string{"accept"},
+	},
+	flags: func(flags *pflag.FlagSet) { flags.Bool("yes", false, "Don't ask for confirmation") },
+	run:   (*invocation).cluster,
+}
+
+func (i *invocation) cluster() error {
+	if len(i.args) != 1 || i.args[0] != "accept" {
+		return usageErrorf("cluster takes one argument, accept")
+	}
+	if err := i.canConfirm(); err != nil {
+		return err
+	}
+	api, err := i.client()
+	if err != nil {
+		return err
+	}
+	if err := i.ask("Make all gates follow the shared key store as it is? Keys that were revoked, disabled or " +
+		"deleted since it was copied may work again, and newer keys are unknown."); err != nil {
+		return err
+	}
+	if err := api.AcceptShared(i.ctx); err != nil {
+		return api.explain(err)
+	}
+	i.message("Accepted the shared key store. All gates are reading it. To see which keys are valid now: %s",
+		i.call("list --status active"))
 	return nil
 }
 

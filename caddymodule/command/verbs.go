@@ -27,8 +27,9 @@ var groups = []group{
 	{"Create and change keys:", []verb{createVerb, editVerb, rotateVerb, disableVerb, enableVerb, revokeVerb,
 		deleteVerb, importVerb}},
 	{"Find and inspect keys:", []verb{listVerb, showVerb, lookupVerb, scanVerb, explainVerb, whoamiVerb, scopesVerb}},
-	{"Health, usage and audit:", []verb{statusVerb, usageVerb, refusalsVerb, auditVerb}},
-	{"The key store:", []verb{backupVerb, checkVerb, restoreVerb, repairVerb, compactVerb, clockVerb}},
+	{"Health, usage and audit:", []verb{statusVerb, nodesVerb, usageVerb, refusalsVerb, auditVerb}},
+	{"The key store:", []verb{backupVerb, checkVerb, restoreVerb, repairVerb, compactVerb, clockVerb,
+		clusterVerb}},
 	{"More:", []verb{openVerb, completionVerb}},
 }
 
