@@ -13,19 +13,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
-	"time"
+
+	"github.com/mollygate/mollygate/internal/compile"
 )
 
 const (
@@ -38,126 +36,29 @@ const (
 
 // buildFlags turn off optimizations, which shortens compiling by about a quarter. The program is
 // slower, but fast enough to try out.
-var buildFlags = []string{"-trimpath", "-buildvcs=false", "-gcflags=all=-N -l -dwarf=false", "-ldflags=-w"}
+var buildFlags = []string{"-gcflags=all=-N -l -dwarf=false", "-ldflags=-w"}
 
 func main() {
-	program, err := compile()
+	path, err := program()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "firstrun:", err)
 		os.Exit(1)
 	}
-	os.Exit(run(program, os.Args[1:]))
+	os.Exit(run(path, os.Args[1:]))
 }
 
-// compile compiles the gate, unless it is up to date, and returns its path.
-func compile() (string, error) {
-	program := filepath.Join(directory, "gate")
+// program compiles the gate, unless it is up to date, and returns its path.
+func program() (string, error) {
+	path := filepath.Join(directory, "gate")
 	if runtime.GOOS == "windows" {
-		program += ".exe"
+		path += ".exe"
 	}
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return "", fmt.Errorf("creating the data directory: %w", err)
 	}
-	stale, err := stalePackages()
-	if err != nil {
-		return "", err
-	}
-	command := goCommand(append(append([]string{"build", "-v"}, buildFlags...), "-o", program, pkg)...)
-	output, err := command.StderrPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := command.Start(); err != nil {
-		return "", fmt.Errorf("starting the compiler: %w", err)
-	}
-	progress := newProgress(stale)
-	messages := progress.follow(output)
-	if err := command.Wait(); err != nil {
-		return "", fmt.Errorf("compiling failed: %w\n%s", err, messages)
-	}
-	return program, nil
-}
-
-// goCommand returns a call of the go command. Without cgo, there is less to compile and no need
-// for a C compiler.
-func goCommand(args ...string) *exec.Cmd {
-	command := exec.CommandContext(context.Background(), "go", args...) //nolint:gosec // constant
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return command
-}
-
-// stalePackages returns the number of packages to compile. It downloads missing modules.
-func stalePackages() (int, error) {
-	args := append(append([]string{"list", "-deps"}, buildFlags...), "-f", "{{if .Stale}}x{{end}}", pkg)
-	command := goCommand(args...)
-	command.Stderr = os.Stderr // shows downloads
-	list, err := command.Output()
-	if err != nil {
-		return 0, fmt.Errorf("finding the packages to compile: %w; run this command in a checkout of Mollygate", err)
-	}
-	return len(strings.Fields(string(list))), nil
-}
-
-// progress shows how many packages have been compiled.
-type progress struct {
-	start       time.Time
-	done, total int
-	terminal    bool
-	shown       time.Time
-}
-
-// few is the number of packages below which compiling is too quick to need a progress bar.
-const few = 20
-
-func newProgress(total int) *progress {
-	info, err := os.Stderr.Stat()
-	p := &progress{start: time.Now(), total: total,
-		terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
-	if total > few {
-		fmt.Fprintf(os.Stderr, "Compiling Caddy and Mollygate: %d packages. "+
-			"This takes a minute or two, but only once.\n", total)
-	}
-	return p
-}
-
-// follow reads the compiler's output until it ends. It returns everything but the names of
-// packages.
-func (p *progress) follow(output io.Reader) (messages string) {
-	for lines := bufio.NewScanner(output); lines.Scan(); {
-		line := lines.Text()
-		if strings.HasPrefix(line, "#") || strings.ContainsAny(line, " \t:") {
-			messages += line + "\n"
-			continue
-		}
-		p.done++
-		p.show()
-	}
-	if p.terminal && p.total > few {
-		fmt.Fprint(os.Stderr, "\r\x1b[K") // clears the line
-	}
-	return messages
-}
-
-func (p *progress) show() {
-	const width = 40
-	// Other output, such as a log, gets a line now and then.
-	pause, end := 15*time.Second, "\n"
-	if p.terminal {
-		pause, end = 100*time.Millisecond, ""
-	}
-	now := time.Now()
-	if p.total <= few || now.Sub(p.shown) < pause {
-		return
-	}
-	p.shown = now
-	done := min(p.done, p.total)
-	full := width * done / p.total
-	line := fmt.Sprintf("[%s%s] %d of %d, %s", strings.Repeat("#", full), strings.Repeat(".", width-full), done,
-		p.total, now.Sub(p.start).Round(time.Second))
-	if p.terminal {
-		line = "\r" + line
-	}
-	fmt.Fprint(os.Stderr, line+end)
+	// Without cgo, there is less to compile and no need for a C compiler.
+	return path, compile.Programs("Caddy and Mollygate", compile.Program{Package: pkg, Output: path, Flags: buildFlags,
+		Env: []string{"CGO_ENABLED=0"}})
 }
 
 // run runs the program and returns its exit code.
