@@ -30,6 +30,9 @@ func TestContributorPage(t *testing.T) {
 
 		"go test ./tokenstore/bolt": "scripts/test, at a smaller size",
 		"go test -C e2e":            "scripts/test, at a smaller size",
+
+		"go run -C etcdstore/integration ./cmd/example": "TestExample in etcdstore/integration/cmd/example",
+		"go test -C etcdstore/integration -run '^$'":    "nothing, because it takes minutes and depends on the machine",
 	}
 	var found []string // keys of run that appear on the page
 	for _, b := range fenced(t, "docs/contributor.md", "sh") {

@@ -124,8 +124,14 @@ func TestExampleInFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
+	// There can be only one store. TestClusterCaddyfiles in etcdstore/integration validates this one.
+	before, after, _ := strings.Cut(string(example), "\t\t# store etcd {\n")
+	_, after, found := strings.Cut(after, "\n\t\t# }\n")
+	if !found {
+		t.Fatal("Caddyfile.example has no etcd store")
+	}
 	var full strings.Builder
-	for line := range strings.Lines(string(example)) {
+	for line := range strings.Lines(before + after) {
 		if option := regexp.MustCompile(`^(\t+)# (.*\n)$`).FindStringSubmatch(line); option != nil &&
 			isConfiguration(option[2], parsedOptions(t)) {
 			line = option[1] + option[2]

@@ -86,6 +86,7 @@ func TestDocuments(t *testing.T) {
 		"docs/admin.md yaml":         "TestScanHooks",
 		"docs/client.md sh":          "TestClientPage",
 		"docs/client.md yaml":        "TestPipelines",
+		"docs/cluster.md sh":         "TestClusterPage in etcdstore/integration",
 		"docs/contributor.md sh":     "TestContributorPage",
 		"docs/contributor.md go":     "TestContributorPage",
 		"docs/errors.md json":        "TestErrorsPage",
@@ -122,6 +123,7 @@ func TestCaddyfiles(t *testing.T) {
 	leftOut := map[string]string{ // keyed by a line of the block
 		"rate_limit {":           "needs the plugin caddy-ratelimit",
 		"on token.expiring exec": "needs the plugin caddy-events-exec",
+		"store etcd {":           "needs the etcd store, and is validated by TestClusterCaddyfiles in etcdstore/integration",
 	}
 	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
 	upstream := c.write("upstream", "secret")

@@ -198,3 +198,31 @@ func writeFile(t *testing.T, path, text string) string {
 	}
 	return path
 }
+
+// TestShippedEtcdStore loads the shipped manifest with the lines for the etcd store.
+func TestShippedEtcdStore(t *testing.T) {
+	text, err := os.ReadFile("../../xcaddy.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const module = "github.com/mollygate/mollygate/etcdstore"
+	whole := string(text)
+	for _, lines := range []string{"[[plugins]]\nmodule = \"" + module + "\"\n",
+		"[[replacements]]\nold = \"" + module + "\"\nnew = \"./etcdstore\"\n"} {
+		commented := "# " + strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", "\n# ") + "\n"
+		if !strings.Contains(whole, commented) {
+			t.Errorf("xcaddy.toml lacks\n%s", commented)
+		}
+		whole = strings.Replace(whole, commented, lines, 1)
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "go.mod"), "module github.com/mollygate/mollygate\n")
+	writeFile(t, filepath.Join(dir, "etcdstore", "go.mod"), "module "+module+"\n")
+	m, err := Load(writeFile(t, filepath.Join(dir, "xcaddy.toml"), whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Plugins) != 2 || m.Plugins[1].Module != module || len(m.Replacements) != 2 {
+		t.Errorf("got %+v", m)
+	}
+}
