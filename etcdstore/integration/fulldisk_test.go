@@ -32,18 +32,27 @@ func fullDisk(t testing.TB, full bool) {
 	check(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 }
 
-// TestFullDisk runs TestFullDiskChild in a process of its own, because the limit on the size of
-// files affects a whole process.
+// fullDiskTests are the tests of nodes that can't write their replicas.
+var fullDiskTests = map[string]func(*testing.T, *etcdtest.Cluster, string, []*node){
+	"Changes": testFullDiskChanges, "List": testFullDiskList, "New": testFullDiskNew, "Accept": testFullDiskAccept,
+}
+
+// TestFullDisk runs itself in other processes, because the limit on the size of files affects a
+// whole process.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
+	if endpoints := os.Getenv(endpointsVariable); endpoints != "" {
+		runFullDiskTests(t, strings.Split(endpoints, ","))
+		return
+	}
 	etcd := etcdtest.Start(t, 1)
-	for _, name := range []string{"Changes", "List", "New", "Accept"} {
-		binary, err := os.Executable()
-		check(t, err)
-		child := exec.CommandContext(t.Context(), binary, "-test.run=^TestFullDiskChild$/^"+name+"$", "-test.v")
+	binary, err := os.Executable()
+	check(t, err)
+	for name := range fullDiskTests {
+		child := exec.CommandContext(t.Context(), binary, "-test.run=^TestFullDisk$/^"+name+"$", "-test.v")
 		child.Env = append(os.Environ(), endpointsVariable+"="+strings.Join(etcd.Endpoints(), ","))
 		output, err := child.CombinedOutput()
-		if err != nil || !strings.Contains(string(output), "--- PASS: TestFullDiskChild/"+name) {
+		if err != nil || !strings.Contains(string(output), "--- PASS: TestFullDisk/"+name) {
 			for line := range strings.Lines(string(output)) {
 				if !strings.Contains(line, "logger.go") {
 					t.Log(strings.TrimRight(line, "\n"))
@@ -54,18 +63,12 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestFullDiskChild tests nodes that can't write their replicas.
-func TestFullDiskChild(t *testing.T) {
-	endpoints := os.Getenv(endpointsVariable)
-	if endpoints == "" {
-		t.Skip("run by TestFullDisk")
-	}
+// runFullDiskTests runs the tests in this process.
+func runFullDiskTests(t *testing.T, endpoints []string) {
 	signal.Ignore(syscall.SIGXFSZ)
-	etcd := etcdtest.Connect(t, strings.Split(endpoints, ","))
+	etcd := etcdtest.Connect(t, endpoints)
 	t.Cleanup(func() { fullDisk(t, false) })
-	for name, test := range map[string]func(*testing.T, *etcdtest.Cluster, string, []*node){
-		"Changes": testFullDiskChanges, "List": testFullDiskList, "New": testFullDiskNew, "Accept": testFullDiskAccept,
-	} {
+	for name, test := range fullDiskTests {
 		t.Run(name, func(t *testing.T) { test(t, etcd, prefixOf(t.Name()), startAll(t, etcd, quick)) })
 	}
 }

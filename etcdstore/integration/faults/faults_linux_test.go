@@ -2,10 +2,7 @@ package faults
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -17,30 +14,9 @@ const (
 	bound = maxStaleness + time.Second
 )
 
-// needSharedStore skips the test if the product has no shared store.
-func needSharedStore(t *testing.T) {
-	t.Helper()
-	program, err := buildGate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	modules, err := exec.Command(program, "list-modules").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch {
-	case slices.Contains(strings.Fields(string(modules)), "api_tokens.stores.etcd"):
-	case os.Getenv("CI") != "":
-		t.Fatal("this Caddy has no store etcd")
-	default:
-		t.Skip("this Caddy has no store etcd")
-	}
-}
-
 // startCluster starts three members and three gates.
 func startCluster(t *testing.T, staleness time.Duration) *cluster {
 	t.Helper()
-	needSharedStore(t)
 	c := newCluster(t, 3)
 	c.startGates(3, sharedStore(c.members, requestTimeout, staleness), "64m")
 	return c
