@@ -131,52 +131,33 @@ func filledReplica(t *testing.T, n int) (path string, u Update) {
 func TestReplicaDamage(t *testing.T) {
 	t.Parallel()
 	for _, name := range append(replicaFormat.buckets(), noteBucket, []byte("record")) {
-		for _, open := range []string{"open", "repair", "while open"} {
-			t.Run(string(name)+"/"+open, func(t *testing.T) {
+		ways := map[string]func(t *testing.T, path string) *Replica{
+			"open": func(t *testing.T, path string) *Replica {
+				damageReplica(t, path, name)
+				r := mustOpenReplica(t, path)
+				if len(r.Health().Repairs) != 1 {
+					t.Errorf("got repairs %+v, want one", r.Health().Repairs)
+				}
+				return r
+			},
+			"repair": func(t *testing.T, path string) *Replica {
+				damageReplica(t, path, name)
+				done, err := Repair(path, testTime)
+				if err != nil || len(done.Faults) == 0 && string(name) != "note" {
+					t.Fatalf("got repair %+v, err %v", done, err)
+				}
+				return mustOpenReplica(t, path)
+			},
+		}
+		if string(name) != "record" && string(name) != "note" { // damage in pages
+			ways["while open"] = func(t *testing.T, path string) *Replica { return damageOpenReplica(t, path, name) }
+		}
+		for way, open := range ways {
+			t.Run(string(name)+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				path, u := filledReplica(t, 200)
 				want := snapshotOf(t, path)
-				var r *Replica
-				damageIt := func() {
-					if string(name) == "record" {
-						damageRecordOf(t, path)
-					} else if string(name) == "note" {
-						damageNote(t, path)
-					} else {
-						damageLeaf(t, path, name)
-					}
-				}
-				switch open {
-				case "open":
-					damageIt()
-					r = mustOpenReplica(t, path)
-					if len(r.Health().Repairs) != 1 {
-						t.Errorf("got repairs %+v, want one", r.Health().Repairs)
-					}
-				case "repair":
-					damageIt()
-					done, err := Repair(path, testTime)
-					if err != nil || len(done.Faults) == 0 && string(name) != "note" {
-						t.Fatalf("got repair %+v, err %v", done, err)
-					}
-					r = mustOpenReplica(t, path)
-				case "while open":
-					if string(name) == "record" || string(name) == "note" {
-						t.Skip("only pages")
-					}
-					damaged := copied(t, path)
-					damageLeaf(t, damaged, name)
-					r = mustOpenReplica(t, path)
-					content, err := os.ReadFile(damaged)
-					check(t, err)
-					file, err := os.OpenFile(path, os.O_WRONLY, 0)
-					check(t, err)
-					_, err = file.Write(content)
-					check(t, errors.Join(err, file.Close()))
-					r.writing.Lock()
-					r.rebuildCurrent(r.current.Load(), []string{"test"}, true)
-					r.writing.Unlock()
-				}
+				r := open(t, path)
 				note := "note"
 				if string(name) == "note" {
 					note = ""
@@ -203,6 +184,37 @@ func TestReplicaDamage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// damageReplica damages a page of the bucket with the given name, the note, or a record.
+func damageReplica(t *testing.T, path string, name []byte) {
+	t.Helper()
+	switch string(name) {
+	case "record":
+		damageRecordOf(t, path)
+	case "note":
+		damageNote(t, path)
+	default:
+		damageLeaf(t, path, name)
+	}
+}
+
+// damageOpenReplica opens a replica, damages a page of a bucket and has it rebuilt.
+func damageOpenReplica(t *testing.T, path string, name []byte) *Replica {
+	t.Helper()
+	damaged := copied(t, path)
+	damageLeaf(t, damaged, name)
+	r := mustOpenReplica(t, path)
+	content, err := os.ReadFile(damaged)
+	check(t, err)
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	check(t, err)
+	_, err = file.Write(content)
+	check(t, errors.Join(err, file.Close()))
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.rebuildCurrent(r.current.Load(), []string{"test"}, true)
+	return r
 }
 
 // snapshotOf returns the entries of the buckets of a replica with shared content.
