@@ -19,7 +19,8 @@
 // that ends a caller's authorization (by revoking, disabling or deleting its token,
 // rotating it without grace, restricting its addresses, or signing out its session) has
 // returned, that caller can't start another change. A long response to that caller is cut
-// off within a second.
+// off within a second. If several gates share the store, this holds at the other gates once they
+// have applied the change; see POST /confirm.
 package admin
 
 import (

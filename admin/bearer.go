@@ -95,7 +95,7 @@ func (b Bearer) admit(r *http.Request, store *tokenstore.Store, now time.Time, c
 		return tokenstore.Actor{}, fromGate(refusal, b.Realm)
 	}
 	address := gate.AddressText(c.ip)
-	if c.session == "" || !c.reads || b.Sessions().countRead(store, c.session, now) {
+	if c.session == "" || !c.reads || b.Sessions().countRead(c.session, now) {
 		store.CountAllowed(c.match, "", tokenstore.LastUse{Time: now, IP: address, UserAgent: r.UserAgent(),
 			Route: c.route})
 	}

@@ -155,7 +155,7 @@ func replicaCheck(store *tokenstore.Store, stale error) *healthCheck {
 	var age time.Duration
 	if !asOf.IsZero() {
 		age = store.Now().Sub(asOf)
-		seconds := wholeSeconds(age)
+		seconds := ageSeconds(age)
 		check.AgeSeconds = &seconds
 		contact = "This gate has had no contact with the shared store for " + roughly(age)
 	}
@@ -165,8 +165,10 @@ func replicaCheck(store *tokenstore.Store, stale error) *healthCheck {
 	switch {
 	case stale != nil:
 		check.Status = checkFailed
-		check.Detail = contact + ". All requests are refused until contact is restored. " +
-			"Check that the shared store runs and that this gate can reach it."
+		check.Detail = contact + ". All requests are refused until contact is restored."
+		if problem == nil || errors.Is(problem, tokenstore.ErrNoContact) { // other problems say what to do
+			check.Detail += " Check that the shared store runs and that this gate can reach it."
+		}
 	case age >= maxReplicaAge || asOf.IsZero():
 		check.Status = checkWarning
 		end := ""

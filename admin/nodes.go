@@ -38,13 +38,13 @@ func (c *call) sync(store *tokenstore.Store) *Refusal {
 	if asOf.IsZero() {
 		return c.storeRefusal(err)
 	}
-	c.w.Header().Set(replicaAgeHeader, strconv.FormatInt(wholeSeconds(store.Now().Sub(asOf)), 10))
+	c.w.Header().Set(replicaAgeHeader, strconv.FormatInt(ageSeconds(store.Now().Sub(asOf)), 10))
 	return nil
 }
 
-// wholeSeconds returns an age in whole seconds. The clocks of two machines may differ, so an age
+// ageSeconds returns an age in whole seconds. The clocks of two machines may differ, so an age
 // may be negative, which counts as 0.
-func wholeSeconds(age time.Duration) int64 { return int64(max(0, age) / time.Second) }
+func ageSeconds(age time.Duration) int64 { return int64(max(0, age) / time.Second) }
 
 // nodeList is the response to GET /nodes.
 type nodeList struct {
@@ -87,7 +87,7 @@ func nodeObject(n tokenstore.Node, now time.Time) node {
 	object := node{ID: n.ID, Name: n.Name, Version: textOrNull(n.Version), Self: n.Self, Live: n.Live,
 		StartedAt: timeOrNull(n.Started), LastSeenAt: timeOrNull(n.LastSeen), AsOf: timeOrNull(n.AsOf)}
 	if !n.AsOf.IsZero() {
-		age := wholeSeconds(now.Sub(n.AsOf))
+		age := ageSeconds(now.Sub(n.AsOf))
 		object.AgeSeconds = &age
 	}
 	return object

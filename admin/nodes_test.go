@@ -75,6 +75,8 @@ func TestReadsWaitForChanges(t *testing.T) {
 		{"PATCH", "/tokens/" + id, `{"name":"b"}`, 1}, // If-Match must see the current version
 		{"DELETE", "/tokens/" + id, "", 1},
 		{"GET", "/healthz", "", 0},
+		{"POST", "/clock", "", 0},
+		{"POST", "/compact", "", 0},
 		{"GET", "/events", "", 0},
 		{"GET", "/settings", "", 0},
 		{"GET", "/scopes", "", 0},

@@ -20,7 +20,7 @@ type route struct {
 	maxBody int64
 	// reads marks calls that change nothing even though their method isn't safe.
 	reads bool
-	// local marks calls that don't read tokens, so that they don't wait for other gates' changes.
+	// local marks calls that don't wait for other gates' changes.
 	local bool
 	// operator marks calls that exist only where all callers have full access without a token.
 	operator bool
@@ -63,8 +63,8 @@ var routes = []route{
 	{method: http.MethodGet, path: "/settings", serve: (*call).showSettings, local: true},
 	{method: http.MethodGet, path: "/stats", serve: (*call).stats},
 	{method: http.MethodGet, path: "/healthz", serve: (*call).health, local: true},
-	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock},
-	{method: http.MethodPost, path: "/compact", serve: (*call).compactStore},
+	{method: http.MethodPost, path: "/clock", serve: (*call).acceptClock, local: true},
+	{method: http.MethodPost, path: "/compact", serve: (*call).compactStore, local: true},
 	{method: http.MethodGet, path: "/backup", serve: (*call).backup},
 	{method: http.MethodPost, path: "/restore", serve: (*call).restore, local: true, operator: true},
 	{method: http.MethodPost, path: "/shared/accept", serve: (*call).acceptShared, local: true, operator: true},

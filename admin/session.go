@@ -98,7 +98,7 @@ const (
 
 	// readInterval is how often reads in a session count as a use of its token.
 	readInterval = time.Minute
-	// syncTimeout limits how long a session that this gate doesn't know is looked for.
+	// syncTimeout limits how long a call waits for the sessions of other gates.
 	syncTimeout = time.Second
 )
 
@@ -145,7 +145,7 @@ func makeRoom(ctx context.Context, values tokenstore.Values, prefix string, most
 			first, earliest = key, s.expires
 		}
 	})
-	if len(expired) == 0 {
+	if len(expired) == 0 && first != "" {
 		expired = append(expired, first)
 	}
 	return values.Delete(ctx, expired...)
@@ -172,25 +172,30 @@ func (*Sessions) find(store *tokenstore.Store, value string) (session, bool) {
 	return s, ok && store.Now().Before(s.expires)
 }
 
-// look is like find, but finds sessions that another gate has just begun, too.
-func (s *Sessions) look(ctx context.Context, store *tokenstore.Store, value string) (session, bool) {
-	if open, ok := s.find(store, value); ok {
-		return open, true
+// look is like find, but finds sessions that another gate has just begun, too. If it can't tell
+// whether there is one, it returns an error.
+func (s *Sessions) look(ctx context.Context, store *tokenstore.Store, value string) (session, bool, error) {
+	open, ok := s.find(store, value)
+	if ok || len(value) != len(rand.Text()) { // don't ask the shared store for other texts
+		return open, ok, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
-	defer cancel()
-	if store.Sync(ctx) != nil {
-		return session{}, false
+	if err := syncValues(ctx, store); err != nil {
+		return session{}, false, err
 	}
-	return s.find(store, value)
+	open, ok = s.find(store, value)
+	return open, ok, nil
 }
 
-// countRead reports whether a read in the session at the given time counts as a use of its
+// syncValues waits until the store's values include those that other gates have set.
+func syncValues(ctx context.Context, store *tokenstore.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	return store.Sync(ctx)
+}
+
+// countRead reports whether a read in an open session at the given time counts as a use of its
 // token.
-func (s *Sessions) countRead(store *tokenstore.Store, value string, now time.Time) bool {
-	if _, ok := s.find(store, value); !ok {
-		return false
-	}
+func (s *Sessions) countRead(value string, now time.Time) bool {
 	key := valueKey(sessionKey, value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +216,9 @@ func (*Sessions) end(ctx context.Context, store *tokenstore.Store, value string)
 
 // endAll ends all sessions and sign-in links of an actor and returns the number of sessions.
 func (*Sessions) endAll(ctx context.Context, store *tokenstore.Store, actor string) (n int, err error) {
+	if err := syncValues(ctx, store); err != nil {
+		return 0, err
+	}
 	var keys []string
 	for _, prefix := range []string{sessionKey, linkKey} {
 		eachSession(store.Values(), prefix, func(key string, s session) {
@@ -254,7 +262,12 @@ func (b Bearer) authenticateSession(r *http.Request, value string) (tokenstore.A
 		return tokenstore.Actor{}, refusal
 	}
 	now := store.Now()
-	open, ok := b.Sessions().look(r.Context(), store, value)
+	open, ok, err := b.Sessions().look(r.Context(), store, value)
+	if err != nil {
+		refusal := gate.Refuse(gate.StoreUnavailable)
+		refusal.Err = err
+		return tokenstore.Actor{}, fromGate(refusal, b.Realm)
+	}
 	if !ok {
 		return tokenstore.Actor{}, fromGate(refuseEndedSession(), b.Realm)
 	}

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/backendtest"
 )
 
 const (
@@ -302,5 +305,61 @@ func TestSignOutEverywhere(t *testing.T) {
 	}
 	if w := f.do(http.MethodGet, site+"/session", "", with(other)); w.Code != http.StatusOK {
 		t.Errorf("another admin's session: got status %d", w.Code)
+	}
+}
+
+// TestSharedSessions checks that a session that another gate has begun is found, that only texts
+// that can be cookies are looked for, and that a session that can't be looked for isn't refused as
+// ended.
+func TestSharedSessions(t *testing.T) {
+	t.Parallel()
+	f := newSharedFixture(t)
+	var s Sessions
+	begun := session{owner{name: "caddy-admin", operator: true}, start.Add(time.Hour)}
+	cookie := strings.Repeat("A", len(rand.Text()))
+	f.shared.Set(func(state *backendtest.SharedState) {
+		state.OnSync = func() {
+			value, err := begun.encode()
+			if err == nil {
+				err = f.store.Values().Put(t.Context(), valueKey(sessionKey, cookie), value, time.Hour)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if _, ok, err := s.look(t.Context(), f.store, "x"); ok || err != nil || f.shared.Syncs() != 0 {
+		t.Errorf("an invalid cookie: got %v, %v and %d Syncs", ok, err, f.shared.Syncs())
+	}
+	if found, ok, err := s.look(t.Context(), f.store, cookie); found != begun || !ok || err != nil {
+		t.Errorf("another gate's session: got %+v, %v, %v", found, ok, err)
+	}
+	if n, err := s.endAll(t.Context(), f.store, "caddy-admin"); n != 1 || err != nil {
+		t.Errorf("ended %d sessions, %v", n, err)
+	}
+	f.loseContact(time.Second)
+	if _, ok, err := s.look(t.Context(), f.store, cookie); ok || !errors.Is(err, tokenstore.ErrBehind) {
+		t.Errorf("without contact: got %v, %v", ok, err)
+	}
+	if _, err := s.endAll(t.Context(), f.store, "caddy-admin"); !errors.Is(err, tokenstore.ErrBehind) {
+		t.Errorf("ending all sessions without contact: got %v", err)
+	}
+}
+
+// TestSignInLinkLimits checks the number of sign-in links and how long they work.
+func TestSignInLinkLimits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var s Sessions
+	for range maxLinks + 1 {
+		_, expires, err := s.addLink(t.Context(), f.store, owner{name: "x"})
+		if want := start.Add(linkLifetime).Truncate(time.Second); err != nil || !expires.Equal(want) {
+			t.Fatalf("got expiry %v, err %v, want %v", expires, err, want)
+		}
+	}
+	n := 0
+	eachSession(f.store.Values(), linkKey, func(string, session) { n++ })
+	if n != maxLinks {
+		t.Errorf("got %d links, want %d", n, maxLinks)
 	}
 }

@@ -182,9 +182,9 @@ func TestSessionReads(t *testing.T) {
 	if now := *console.now.Load(); true {
 		var s Sessions
 		value, _, err := s.begin(t.Context(), console.store, owner{})
-		if err != nil || !s.countRead(console.store, value, now) ||
-			s.countRead(console.store, value, now.Add(time.Second)) ||
-			!s.countRead(console.store, value, now.Add(-time.Hour)) {
+		if err != nil || !s.countRead(value, now) ||
+			s.countRead(value, now.Add(time.Second)) ||
+			!s.countRead(value, now.Add(-time.Hour)) {
 			t.Error("no read counted after the clock was set back")
 		}
 	}

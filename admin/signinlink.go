@@ -111,7 +111,7 @@ func (c *call) endLinks() *Refusal {
 	if _, refusal := c.linkOwner(); refusal != nil {
 		return refusal
 	}
-	// Sessions must end even if the store can't be written.
+	// Sessions must end even if the audit entry can't be written.
 	n, err := c.sessions().endAll(c.r.Context(), store, c.actor.Name)
 	if err != nil {
 		return c.storeRefusal(err)

@@ -284,7 +284,7 @@ func (i *invocation) cluster() error {
 	if err := i.canConfirm(); err != nil {
 		return err
 	}
-	api, err := i.client()
+	api, err := i.patientClient()
 	if err != nil {
 		return err
 	}

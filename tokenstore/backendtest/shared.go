@@ -40,6 +40,8 @@ type SharedState struct {
 	MaxStaleness time.Duration
 	// Unconfirmed are the IDs of the nodes that don't confirm changes.
 	Unconfirmed []string
+	// OnSync, if it is set, is called by Sync. It can set what other gates have changed.
+	OnSync func()
 	// Used maps tokens to their usage by node, without this node's.
 	Used map[token.ID]map[string]tokenstore.Usage
 }
@@ -147,10 +149,14 @@ func (s *Shared) Confirm(context.Context) (missing []tokenstore.Node, err error)
 // Sync implements tokenstore.Shared.
 func (s *Shared) Sync(context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.syncs++
-	if s.state.Problem != nil {
-		return fmt.Errorf("%w: %w", tokenstore.ErrBehind, s.state.Problem)
+	state := s.state
+	s.mu.Unlock()
+	if state.Problem != nil {
+		return fmt.Errorf("%w: %w", tokenstore.ErrBehind, state.Problem)
+	}
+	if state.OnSync != nil {
+		state.OnSync()
 	}
 	return nil
 }

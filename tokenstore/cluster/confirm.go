@@ -103,6 +103,9 @@ func (b *Backend) readConfirm(record Record) {
 	if record.Value == nil {
 		return // expired
 	}
+	if _, err := b.seal.open(record.Key, record.Value); err != nil {
+		return
+	}
 	if isAnswer {
 		b.confirmations.mu.Lock()
 		defer b.confirmations.mu.Unlock()
@@ -111,14 +114,11 @@ func (b *Backend) readConfirm(record Record) {
 		}
 		return
 	}
-	if _, err := b.seal.open(record.Key, record.Value); err != nil {
-		return
-	}
 	key := record.Key + "/" + b.writer.current().Node
 	b.running.Go(func() {
 		ctx, cancel := b.deadline()
 		defer cancel()
-		_, err := b.engine.Commit(ctx, nil, []Write{{Key: key, Value: []byte{}, TTL: confirmTTL}})
+		_, err := b.engine.Commit(ctx, nil, []Write{{Key: key, Value: b.seal.seal(key, []byte{}), TTL: confirmTTL}})
 		if err != nil {
 			b.logger.Debug("confirming changes failed", zap.Error(err))
 		}

@@ -105,8 +105,8 @@ type lister struct {
 // add compares one record with the replica.
 func (l *lister) add(ctx context.Context, r Record) error {
 	l.seen.see(r)
-	if name, ok := strings.CutPrefix(r.Key, nodePrefix); ok {
-		l.Backend.nodes.set(name, r.Value, l.options.Clock.Now())
+	if strings.HasPrefix(r.Key, nodePrefix) {
+		l.readPresence(r)
 		return nil
 	}
 	if name, ok := strings.CutPrefix(r.Key, valuePrefix); ok {

@@ -127,7 +127,7 @@ func (b *Backend) Nodes() []tokenstore.Node {
 func (b *Backend) listNodes(ctx context.Context) error {
 	b.nodes.clear()
 	_, err := b.engine.Snapshot(ctx, nodePrefix, func(r Record) error {
-		b.nodes.set(strings.TrimPrefix(r.Key, nodePrefix), r.Value, b.options.Clock.Now())
+		b.readPresence(r)
 		return nil
 	})
 	if err != nil {
@@ -142,6 +142,11 @@ func (b *Backend) listNodes(ctx context.Context) error {
 		b.values.Replace(values)
 	}
 	return err
+}
+
+// readPresence reads a node's record, which is deleted when the node is no longer live.
+func (b *Backend) readPresence(r Record) {
+	b.nodes.set(strings.TrimPrefix(r.Key, nodePrefix), b.openValue(r), b.options.Clock.Now())
 }
 
 // keepPresent holds this node's record, which shows that the node is live and that its ID is in
@@ -209,7 +214,7 @@ func (b *Backend) claim(ctx context.Context, process string) (Hold, error) {
 	return b.engine.Hold(ctx, nodePrefix+taken, b.presence(process, false), nodeTTL)
 }
 
-// presence returns the report of this node's state. stopped is set if it is the last one.
+// presence returns the record with this node's state. stopped is set if it is the last one.
 func (b *Backend) presence(process string, stopped bool) []byte {
 	b.nodes.mu.Lock()
 	self := b.nodes.self
@@ -220,7 +225,7 @@ func (b *Backend) presence(process string, stopped bool) []byte {
 	if err != nil {
 		panic(err) // can't fail: all fields are strings and times
 	}
-	return report
+	return b.seal.seal(nodePrefix+self.ID, report)
 }
 
 // reportPresence reports until the hold is lost.

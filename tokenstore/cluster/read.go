@@ -7,8 +7,6 @@ import (
 	"iter"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 	"github.com/mollygate/mollygate/tokenstore/bolt"
@@ -149,11 +147,6 @@ func (b *Backend) Compact() (before, after int64, err error) { return b.replica.
 // Backup implements tokenstore.Backend. The backup is a store that a single gate can use, with
 // the usage of all nodes added up.
 func (b *Backend) Backup() (content io.ReadCloser, length int64, err error) {
-	ctx, cancel := b.deadline()
-	defer cancel()
-	if err := b.Sync(ctx); err != nil {
-		b.logger.Warn("the backup may lack recent changes", zap.Error(err))
-	}
 	return b.replica.Backup()
 }
 

@@ -51,7 +51,7 @@ func (b *Backend) receive(c Commit, k keys) error {
 		case w.Key == storeKey:
 			switched = true
 		case strings.HasPrefix(w.Key, nodePrefix):
-			b.nodes.set(strings.TrimPrefix(w.Key, nodePrefix), w.Value, b.options.Clock.Now())
+			b.readPresence(Record{w.Key, w.Value, c.Revision})
 		case strings.HasPrefix(w.Key, confirmPrefix):
 			confirms = append(confirms, Record{w.Key, w.Value, c.Revision})
 		case strings.HasPrefix(w.Key, valuePrefix):

@@ -13,7 +13,11 @@ import (
 // one, which limits the load on the shared store.
 func (b *Backend) Sync(ctx context.Context) error {
 	err := b.Contact().Problem // trying again would only make the caller wait
-	if err == nil {
+	switch {
+	case err != nil:
+	case !b.contact.following():
+		err = tokenstore.ErrReading // values, which the replica doesn't have, may not have been read yet
+	default:
 		err = b.syncs.join(ctx, b.sync)
 	}
 	switch {
