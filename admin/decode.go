@@ -107,12 +107,9 @@ func (c *call) readBody() ([]byte, *Refusal) {
 		return nil, c.refuseLarge()
 	}
 	var body []byte
-	controller := http.NewResponseController(c.w)
-	if c.r.ContentLength == 0 {
-		// The server's own deadline would end calls that wait.
-		_ = controller.SetReadDeadline(time.Time{}) // not supported by all writers
-	} else {
-		_ = controller.SetReadDeadline(time.Now().Add(c.BodyTimeout))
+	if c.r.ContentLength != 0 {
+		controller := http.NewResponseController(c.w)
+		_ = controller.SetReadDeadline(time.Now().Add(c.BodyTimeout)) // not supported by all writers
 		var err error
 		if body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, c.maxBody)); err != nil {
 			return nil, c.refuseBody(err)

@@ -166,7 +166,7 @@ func replicaCheck(store *tokenstore.Store, stale error) *healthCheck {
 	case stale != nil:
 		check.Status = checkFailed
 		check.Detail = contact + ". All requests are refused until contact is restored."
-		if problem == nil || errors.Is(problem, tokenstore.ErrNoContact) { // other problems say what to do
+		if !errors.Is(problem, tokenstore.ErrLostChanges) { // which says what to do
 			check.Detail += " Check that the shared store runs and that this gate can reach it."
 		}
 	case age >= maxReplicaAge || asOf.IsZero():

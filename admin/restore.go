@@ -129,6 +129,7 @@ func (c *call) acceptShared() *Refusal {
 	if !store.Shared() {
 		return refuseError(codeConflict, "No other gates share this token store, so there is nothing to accept.")
 	}
+	c.mayWait()
 	err := store.Accept(c.r.Context(), c.actor)
 	switch {
 	case errors.Is(err, tokenstore.ErrEmpty):
@@ -144,9 +145,14 @@ func (c *call) acceptShared() *Refusal {
 
 // confirmation is the response to POST /confirm.
 type confirmation struct {
-	// Gates is the number of gates that may serve tokens.
+	// Gates is the number of live gates and of those that are missing.
 	Gates   int    `json:"gates"`
 	Missing []node `json:"missing"`
+}
+
+// mayWait removes the server's limit on the time to read the request, which would end the call.
+func (c *call) mayWait() {
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // not supported by all writers
 }
 
 // confirm waits until all gates have the changes that were acknowledged before the call.
@@ -165,6 +171,7 @@ func (c *call) confirm() *Refusal {
 	if store.Shared() {
 		ctx, cancel := context.WithTimeout(c.r.Context(), confirmWait)
 		defer cancel()
+		c.mayWait()
 		missing, err := store.Confirm(ctx)
 		if err != nil {
 			return c.errorRefusal(err, "The gates can't be asked whether they have all changes"+cause(err)+

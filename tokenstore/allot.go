@@ -17,6 +17,8 @@ const (
 	allotRetry = time.Second
 	// allotIdle is how long a token must be unused before its allotment is given back.
 	allotIdle = 10 * time.Second
+	// giveBackTimeout limits how long Close gives back allotments.
+	giveBackTimeout = 2 * time.Second
 )
 
 // allotments holds the calls in progress and what must be given back. The zero value is empty.
@@ -38,8 +40,8 @@ type allotCall struct {
 	until time.Time
 }
 
-// join returns the result of a call of allot for the token that is in progress or has just
-// failed. Otherwise it calls allot.
+// join returns the result of a call for the token that is in progress or has just failed.
+// Otherwise it calls allot.
 func (a *allotments) join(id token.ID, allot func() (exhausted bool, err error)) (exhausted bool, err error) {
 	a.mu.Lock()
 	call := a.calls[id]
@@ -48,14 +50,9 @@ func (a *allotments) join(id token.ID, allot func() (exhausted bool, err error))
 		<-call.done
 		return call.exhausted, call.err
 	}
-	if a.calls == nil {
-		a.calls, a.held = make(map[token.ID]*allotCall), make(map[token.ID]int64)
-	}
-	call = &allotCall{done: make(chan struct{})}
-	a.calls[id] = call
+	call = a.begin(id)
 	a.mu.Unlock()
 	call.exhausted, call.err = allot()
-	close(call.done)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if call.exhausted || call.err != nil {
@@ -64,7 +61,18 @@ func (a *allotments) join(id token.ID, allot func() (exhausted bool, err error))
 		delete(a.calls, id)
 		a.held[id] = -1
 	}
+	close(call.done)
 	return call.exhausted, call.err
+}
+
+// begin begins a call for the token. The caller must hold a.mu.
+func (a *allotments) begin(id token.ID) *allotCall {
+	if a.calls == nil {
+		a.calls, a.held = make(map[token.ID]*allotCall), make(map[token.ID]int64)
+	}
+	call := &allotCall{done: make(chan struct{})}
+	a.calls[id] = call
+	return call
 }
 
 // allot asks for more of a token's quota. state is the state of the quota, whose allotment is
@@ -84,29 +92,72 @@ func (s *Store) allot(id token.ID, number uint32, state quotaState, limit int64)
 	})
 }
 
-// giveBack gives back the allotments of tokens that have been idle.
-func (s *Store) giveBack() {
+// unusedAllotment is an allotment that must be given back.
+type unusedAllotment struct {
+	id    token.ID
+	state quotaState
+	call  *allotCall
+}
+
+// giveBackIdle gives back the allotments of tokens that have been idle.
+func (s *Store) giveBackIdle() {
+	a := &s.allotments
+	a.mu.Lock()
+	due := len(a.held) > 0 && time.Since(a.checked) >= allotIdle
+	if due {
+		a.checked = time.Now()
+	}
+	a.mu.Unlock()
+	if due {
+		go s.giveBack(s.takeUnused(false), time.Now().Add(allotIdle))
+	}
+}
+
+// takeUnused takes the allotments of tokens that were not used since the last call, or of all
+// tokens if all is set. Until they are given back, requests of these tokens wait, because a later
+// call must not be overtaken.
+func (s *Store) takeUnused(all bool) (unused []unusedAllotment) {
 	a := &s.allotments
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.held) == 0 || time.Since(a.checked) < allotIdle {
-		return
+	for id, call := range a.calls {
+		if !call.until.IsZero() && time.Now().After(call.until) {
+			delete(a.calls, id)
+		}
 	}
-	a.checked = time.Now()
 	for id, before := range a.held {
-		var idle quotaState
-		unused := false
+		if a.calls[id] != nil {
+			continue
+		}
+		var state quotaState
+		taken, found := false, false
 		s.index.with(s.index.byID(id), id, func(e *entry) {
-			a.held[id] = e.quota.taken
-			if unused = e.quota.taken == before; unused {
-				e.quota.allotted = e.quota.taken
-				idle = e.quota
+			found, a.held[id] = true, e.quota.taken
+			if taken = all || e.quota.taken == before; taken {
+				e.quota.allotted, state = e.quota.taken, e.quota
 			}
 		})
-		if unused {
+		switch {
+		case !found:
 			delete(a.held, id)
-			// If this fails, the next request of the token corrects it.
-			go func() { _, _ = s.shared.Allot(id, idle.start, idle.end, 0, idle.taken, false) }()
+		case taken:
+			delete(a.held, id)
+			unused = append(unused, unusedAllotment{id, state, a.begin(id)})
 		}
+	}
+	return unused
+}
+
+// giveBack gives back allotments until the deadline. What it can't give back stays allotted to
+// this node, which uses it later.
+func (s *Store) giveBack(unused []unusedAllotment, deadline time.Time) {
+	for _, u := range unused {
+		if time.Now().Before(deadline) {
+			_, _ = s.shared.Allot(u.id, u.state.start, u.state.end, 0, u.state.taken, false)
+		}
+		s.allotments.mu.Lock()
+		delete(s.allotments.calls, u.id)
+		s.allotments.mu.Unlock()
+		close(u.call.done)
 	}
 }

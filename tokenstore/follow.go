@@ -49,6 +49,12 @@ func (s follower) Changed(notes []ChangeNote) {
 	}
 }
 
+// Replaced implements Follower.
+func (s follower) Replaced() {
+	s.index.forgetQuotas()
+	s.Changed(nil)
+}
+
 // Used implements Follower.
 func (s follower) Used(ids []token.ID) {
 	for _, id := range ids {

@@ -3,7 +3,6 @@ package tokenstore
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/mollygate/mollygate/token"
 )
@@ -65,9 +64,8 @@ func (s *Store) UsageByNode(id token.ID) (map[string]Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := s.shared.Nodes()
-	if i := slices.IndexFunc(all, func(n Node) bool { return n.Self }); i >= 0 && own.Allowed+own.Denied > 0 {
-		nodes[all[i].ID] = own
+	if own.Allowed+own.Denied > 0 {
+		nodes[s.shared.NodeID()] = own
 	}
 	return nodes, nil
 }

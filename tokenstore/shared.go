@@ -37,6 +37,8 @@ type Shared interface {
 	ElsewhereByNode(id token.ID, first, last Day) (map[string]Usage, error)
 	// Values returns the values that all processes share.
 	Values() Values
+	// NodeID returns the ID of this process's node.
+	NodeID() string
 	// Nodes returns all known nodes, sorted by name and ID. It doesn't wait for the network.
 	Nodes() []Node
 	// Restore replaces the shared tokens at all nodes with those of a single gate's store, which
@@ -100,13 +102,15 @@ type Contact struct {
 	Problem error
 }
 
-// Follower receives what other processes change. Its methods return soon and are not called
-// concurrently.
+// Follower receives what other processes change. Its methods return soon. The same method isn't
+// called concurrently.
 type Follower interface {
 	// Changed reports tokens whose state may have changed. The backend already returns the new
 	// state. A note without an action is not a new change. Without notes, any token may have
 	// changed.
 	Changed(notes []ChangeNote)
+	// Replaced reports that all tokens and all usage were replaced, for example by a backup's.
+	Replaced()
 	// Used reports tokens for which requests were counted elsewhere. Elsewhere already includes
 	// them.
 	Used(ids []token.ID)

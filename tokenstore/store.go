@@ -155,6 +155,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		<-s.stopped
+		s.giveBack(s.takeUnused(true), time.Now().Add(giveBackTimeout))
 		s.closeErr = errors.Join(s.Flush(), s.setTimes(State{Elapsed: s.elapsed.at()}, nil), s.journal.Close(),
 			s.backend.Close())
 	})
@@ -307,7 +308,7 @@ func (s *Store) maintain(flushInterval time.Duration) {
 			s.watches.endDisallowed(&s.index, s.Now())
 			s.watchClock(&clockBehind)
 			s.watchAhead(&clockAhead)
-			s.giveBack()
+			s.giveBackIdle()
 		case <-notice:
 			if s.Stale() != nil { // for example, before the shared tokens have been read
 				notice = time.After(staleInterval)

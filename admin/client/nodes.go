@@ -57,7 +57,8 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 
 // Confirmation is the result of [Client.Confirm].
 type Confirmation struct {
-	// Gates is the number of gates that may accept tokens, or 0 if the token store isn't shared.
+	// Gates is the number of live gates and of those that are missing, or 0 if the token store
+	// isn't shared.
 	Gates int `json:"gates"`
 	// Missing are the gates among them that haven't confirmed the changes.
 	Missing []Node `json:"missing"`

@@ -123,9 +123,8 @@ func (i *invocation) ownSecret() (string, error) {
 // maxOwnKey is the maximum length of a gate's response in bytes. A key has at most 256 scopes.
 const maxOwnKey = 1 << 20
 
-// askGate requests the facts about the key, and returns them also as the gate has sent them. It
-// never follows redirects, because they would take
-// the key to another server.
+// askGate requests the facts about the key and returns them, decoded and as received. It never
+// follows redirects, because they would send the key to another server.
 func (i *invocation) askGate(target *url.URL, secret string) (key gate.OwnKey, body json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(i.ctx, responseTimeout)
 	defer cancel()

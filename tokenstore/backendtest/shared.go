@@ -202,6 +202,16 @@ func (*Shared) Allot(_ token.ID, _, _ tokenstore.Day, limit, own int64, more boo
 	return own, nil
 }
 
+// NodeID implements tokenstore.Shared.
+func (s *Shared) NodeID() string {
+	for _, node := range s.Nodes() {
+		if node.Self {
+			return node.ID
+		}
+	}
+	return ""
+}
+
 // Announce implements tokenstore.Shared.
 func (s *Shared) Announce(_, to time.Time) (bool, error) {
 	return true, s.SetTimes(tokenstore.State{Announced: to}, nil)

@@ -5,21 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-const (
-	// allotTimeout limits how long a request waits for a part of its token's quota.
-	allotTimeout = time.Second
-	// allotTTL is how long an allotment is kept after the end of its period.
-	allotTTL = 24 * time.Hour
-)
+// allotTimeout limits how long a request waits for a part of its token's quota.
+const allotTimeout = time.Second
 
-// allotment maps nodes to the number of requests that each may allow in a period.
-type allotment map[string]int64
+// allotment is what the nodes may allow of a token's quota in a period.
+type allotment struct {
+	// End is the first day after the period.
+	End tokenstore.Day `json:"end"`
+	// Nodes maps each node to the number of requests that it may allow.
+	Nodes map[string]int64 `json:"nodes"`
+}
+
+// errConflict means that another node has changed the allotment at the same time.
+var errConflict = errors.New("another gate has changed the quota's parts at the same time")
 
 // Allot implements tokenstore.Shared. A node gets a share of what is left that leaves enough for
 // the others, so shares become smaller toward the end.
@@ -31,13 +36,13 @@ func (b *Backend) Allot(id token.ID, start, end tokenstore.Day, limit, own int64
 	defer cancel()
 	for {
 		allotted, err := b.tryAllot(ctx, id, start, end, limit, own, more)
-		if !errors.Is(err, errSwitched) || ctx.Err() != nil {
+		if !errors.Is(err, errConflict) || ctx.Err() != nil {
 			return allotted, err
 		}
 	}
 }
 
-// tryAllot makes one attempt. The error is errSwitched if another node was faster.
+// tryAllot makes one attempt. The error is errConflict if another node was faster.
 func (b *Backend) tryAllot(ctx context.Context, id token.ID, start, end tokenstore.Day, limit, own int64,
 	more bool) (int64, error) {
 	n := b.writer.current()
@@ -49,44 +54,66 @@ func (b *Backend) tryAllot(ctx context.Context, id token.ID, start, end tokensto
 	if err != nil {
 		return 0, b.unavailable("the shared store can't be read", err)
 	}
-	a := make(allotment)
+	a := allotment{End: end, Nodes: make(map[string]int64)}
 	if records[0].Revision != 0 {
-		value, err := b.seal.open(key, records[0].Value)
-		if err == nil {
-			err = json.Unmarshal(value, &a)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("%w: a token's allotments: %w", tokenstore.ErrUnavailable, err)
+		if err := b.openAllotment(records[0], &a); err != nil {
+			return 0, fmt.Errorf("%w: the parts of a token's quota: %w", tokenstore.ErrUnavailable, err)
 		}
 	}
-	if a[n.Node] = own; more {
-		others, err := b.usedByOthers(id, start, end, n.Node, a)
+	if a.Nodes[n.Node] = own; more {
+		others, err := b.usedByOthers(id, start, end, n.Node, a.Nodes)
 		if err != nil {
 			return 0, err
 		}
 		if left := limit - own - others; left > 0 {
-			a[n.Node] += max(1, left/int64(2*b.liveNodes()))
+			a.Nodes[n.Node] += max(1, left/int64(2*b.liveNodes()))
 		}
 	}
 	value, err := json.Marshal(a)
 	if err != nil {
 		return 0, err
 	}
-	ttl := end.Start().Sub(b.options.Clock.Now()) + allotTTL
 	result, err := b.engine.Commit(ctx,
 		[]Condition{{key, records[0].Revision}, {storeKey, records[1].Revision}},
-		[]Write{{Key: key, Value: b.seal.seal(key, value), TTL: max(ttl, allotTTL)}})
+		[]Write{{Key: key, Value: b.seal.seal(key, value)}})
 	switch {
 	case err != nil:
 		return 0, b.unavailable("the shared store didn't confirm the change", err)
 	case !result.Committed:
-		return 0, errSwitched
+		return 0, errConflict
 	}
-	return a[n.Node], nil
+	return a.Nodes[n.Node], nil
+}
+
+func (b *Backend) openAllotment(r Record, a *allotment) error {
+	value, err := b.seal.open(r.Key, r.Value)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(value, a)
+}
+
+// deleteAllotments deletes the allotments of periods that have ended.
+func (b *Backend) deleteAllotments(ctx context.Context) error {
+	today := tokenstore.DayOf(b.options.Clock.Now())
+	var writes []Write
+	_, err := b.engine.Snapshot(ctx, keysOf(b.writer.current().Generation).of(quotaPart, ""), func(r Record) error {
+		var a allotment
+		if err := b.openAllotment(r, &a); err == nil && a.End < today { // a day later, because clocks differ
+			writes = append(writes, Write{Key: r.Key})
+		}
+		return nil
+	})
+	for chunk := range slices.Chunk(writes, maxBatch) {
+		if err == nil {
+			_, err = b.engine.Commit(ctx, nil, chunk)
+		}
+	}
+	return err
 }
 
 // usedByOthers returns how many requests other nodes have allowed in a period, or may still allow.
-func (b *Backend) usedByOthers(id token.ID, start, end tokenstore.Day, self string, a allotment) (sum int64,
+func (b *Backend) usedByOthers(id token.ID, start, end tokenstore.Day, self string, a map[string]int64) (sum int64,
 	err error) {
 	byNode, err := b.replica.ElsewhereByNode(id, start, end-1)
 	if err != nil {
@@ -109,12 +136,15 @@ func (b *Backend) usedByOthers(id token.ID, start, end tokenstore.Day, self stri
 	return sum, nil
 }
 
-// liveNodes returns the number of live nodes, at least 1.
-func (b *Backend) liveNodes() (n int) {
-	for _, node := range b.Nodes() {
-		if node.Live || node.Self {
+// liveNodes returns the number of live nodes, including this one.
+func (b *Backend) liveNodes() int {
+	n := 1
+	b.nodes.mu.Lock()
+	defer b.nodes.mu.Unlock()
+	for id, node := range b.nodes.others {
+		if node.Live && id != b.nodes.self.ID {
 			n++
 		}
 	}
-	return max(n, 1)
+	return n
 }

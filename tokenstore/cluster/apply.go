@@ -51,6 +51,7 @@ type attempt struct {
 func (a *attempt) try(ctx context.Context) (tok *token.Token, again bool, err error) {
 	n := a.writer.current()
 	k := keysOf(n.Generation)
+	known, knownErr := a.Token(a.id) // before the read: afterwards, this node may know a newer version
 	records, err := a.engine.Read(ctx, append([]string{storeKey, k.change(), k.token(a.id)}, n.lastKeys()...)...)
 	if err != nil {
 		return nil, false, a.unavailable("the shared store can't be read", err)
@@ -62,7 +63,7 @@ func (a *attempt) try(ctx context.Context) (tok *token.Token, again bool, err er
 	if err := a.catchUp(ctx, n, records[1].Revision, records[3:]); err != nil {
 		return nil, false, a.unavailable("this gate has not received the newest changes", err)
 	}
-	old, err := a.decode(records[2])
+	old, err := a.decode(records[2], known, knownErr)
 	if err != nil {
 		return nil, false, err
 	}
@@ -90,11 +91,13 @@ func (a *attempt) try(ctx context.Context) (tok *token.Token, again bool, err er
 	entry := t.putAudit(a.sequence.next(), changed.Audit)
 	a.own.add(entry, a.now)
 	revision, failed, err := a.commit(ctx, &t, k.audit(entry))
+	if err != nil || failed != nil {
+		a.own.take(hex.EncodeToString(entry)) // if it takes effect after all, the Store doesn't know of it
+	}
 	switch {
 	case err != nil:
 		return nil, false, err
 	case failed != nil:
-		a.own.take(hex.EncodeToString(entry))
 		return nil, true, a.explain(ctx, k, failed, changed)
 	}
 	a.overlay.set(a.id, overlaid{revision: revision, token: changed.Token})
@@ -111,8 +114,9 @@ func (b *Backend) settle(ctx context.Context, revision int64) error {
 	return b.writer.flush(ctx)
 }
 
-// decode returns the token in a record, or nil if there is none.
-func (a *attempt) decode(r Record) (*token.Token, error) {
+// decode returns the token in a record, or nil if there is none. known and knownErr are what this
+// node knew of the token before the record was read.
+func (a *attempt) decode(r Record, known *token.Token, knownErr error) (*token.Token, error) {
 	if r.Revision == 0 {
 		return nil, nil
 	}
@@ -120,7 +124,7 @@ func (a *attempt) decode(r Record) (*token.Token, error) {
 	if err == nil {
 		var tok *token.Token
 		if tok, err = token.DecodeToken(a.id, record); err == nil {
-			if err = a.checkVersion(tok); err == nil {
+			if err = a.checkVersion(tok, known, knownErr); err == nil {
 				return tok, nil
 			}
 		}
@@ -204,6 +208,7 @@ func (b *Backend) commit(ctx context.Context, t *transaction, audit string) (rev
 
 // explain returns why a condition didn't hold, or nil if another attempt can succeed.
 func (a *attempt) explain(ctx context.Context, k keys, failed []Record, changed tokenstore.Change) error {
+	a.expired = 0 // unless the request is still there
 	for _, record := range failed {
 		if record.Revision == 0 {
 			continue

@@ -105,6 +105,8 @@ type Backend struct {
 
 	// schema is the version of the shared store's records.
 	schema atomic.Int64
+	// listings is the number of times that the node was asked to list the whole store.
+	listings atomic.Int64
 	// accepting is set while the node accepts older versions of tokens: another generation's, or
 	// those of a store that an admin has accepted.
 	accepting atomic.Bool
@@ -200,14 +202,21 @@ func (b *Backend) start() {
 // Follow implements tokenstore.Shared.
 func (b *Backend) Follow(f tokenstore.Follower) { b.follower.Store(&f) }
 
-// changed tells the Store of changes.
+// changed reports changes to the Store.
 func (b *Backend) changed(notes []tokenstore.ChangeNote) {
 	if f := b.follower.Load(); f != nil {
 		(*f).Changed(notes)
 	}
 }
 
-// used tells the Store of requests that other nodes counted.
+// replaced reports to the Store that another generation is in use.
+func (b *Backend) replaced() {
+	if f := b.follower.Load(); f != nil {
+		(*f).Replaced()
+	}
+}
+
+// used reports to the Store the tokens whose usage at other nodes has changed.
 func (b *Backend) used(ids []token.ID) {
 	if f := b.follower.Load(); f != nil && len(ids) > 0 {
 		(*f).Used(ids)
@@ -226,7 +235,17 @@ func (b *Backend) Close() error {
 }
 
 // wrote is called after the replica's file has been written.
-func (b *Backend) wrote(n note) { b.overlay.trim(n.Revision) }
+func (b *Backend) wrote(n note, update bolt.Update) {
+	b.overlay.trim(n.Revision)
+	ids := make([]token.ID, len(update.Usage))
+	for i, usage := range update.Usage {
+		ids[i] = usage.ID
+	}
+	b.used(ids)
+	if n.Revision == 0 {
+		b.contact.restart() // unless the node is listing the shared store already
+	}
+}
 
 // deadline returns a context for one change.
 func (b *Backend) deadline() (context.Context, context.CancelFunc) {

@@ -72,7 +72,7 @@ func (b *Backend) askForConfirmation(ctx context.Context, request string) error 
 // unconfirmed returns the nodes that haven't answered and may serve tokens. It reports whether
 // any of them is connected, so that it may still answer.
 func (b *Backend) unconfirmed(request string) (missing []tokenstore.Node, waiting bool) {
-	nodes := b.Nodes()
+	nodes := b.connected()
 	b.confirmations.mu.Lock()
 	defer b.confirmations.mu.Unlock()
 	for _, node := range nodes {

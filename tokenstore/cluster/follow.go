@@ -26,6 +26,8 @@ var updateNothing bolt.Update
 var (
 	// errSwitched ends a watch when the store's description has changed.
 	errSwitched = fmt.Errorf("%w, because its generation has changed", tokenstore.ErrReading)
+	// errListAgain means that something has happened to the replica while the node read the store.
+	errListAgain = errors.New("the replica has changed meanwhile")
 	// errReplaced means that another node has restored or accepted the store at the same time.
 	errReplaced = errors.New("another gate has restored or accepted the shared store at the same time")
 	// ErrLostChanges means that the shared store lacks changes that this node knows.
@@ -48,11 +50,15 @@ func (b *Backend) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errSwitched), errors.Is(err, ErrCompacted), errors.Is(err, errRewritten):
+		case errors.Is(err, errSwitched), errors.Is(err, ErrCompacted), errors.Is(err, errRewritten),
+			errors.Is(err, errListAgain):
 			b.logger.Info("reading the shared store again", zap.NamedError("reason", err))
-			continue
+			if errors.Is(err, errSwitched) || time.Since(began) > maxRetry {
+				continue
+			}
+		default:
+			b.lost(err)
 		}
-		b.lost(err)
 		if time.Since(began) > maxRetry {
 			retry = minRetry
 		}
@@ -81,7 +87,9 @@ func (b *Backend) session(ctx context.Context) error {
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	n = b.writer.current()
+	if n = b.writer.current(); n.Revision == 0 {
+		return errListAgain
+	}
 	err = b.mustListAfter(b.watch(watching, n, func() { b.contact.begin(stop) }))
 	if watching.Err() != nil && ctx.Err() == nil {
 		return errors.New("the watch was behind")
@@ -93,9 +101,20 @@ func (b *Backend) session(ctx context.Context) error {
 // changes otherwise. It returns the error.
 func (b *Backend) mustListAfter(err error) error {
 	if errors.Is(err, ErrCompacted) || errors.Is(err, errRewritten) {
-		b.writer.add(updateNothing, func(n *note) { n.Revision = 0 })
+		b.listAgain(updateNothing, func(*note) {})
 	}
 	return err
+}
+
+// listAgain makes the node list the whole store, also if it is just listing it. The update and the
+// edit of the note are written before.
+func (b *Backend) listAgain(u bolt.Update, edit func(*note)) {
+	b.listings.Add(1)
+	b.writer.add(u, func(n *note) {
+		n.Revision = 0
+		edit(n)
+	})
+	b.contact.restart()
 }
 
 // mustList reports whether the node has to list the whole store, because its replica isn't

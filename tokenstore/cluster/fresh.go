@@ -142,8 +142,7 @@ func (b *Backend) checkFresh(ctx context.Context) error {
 	}
 	if b.repaired() {
 		b.logger.Warn("the replica was damaged and rebuilt; reading the shared store again")
-		b.writer.add(updateNothing, func(n *note) { n.Revision = 0 })
-		b.contact.restart()
+		b.listAgain(updateNothing, func(*note) {})
 		return nil
 	}
 	if !b.contact.following() {

@@ -28,6 +28,7 @@ func (b *Backend) list(ctx context.Context, d description, n note) error {
 		values: make(map[string][]byte), compared: make(map[bolt.Table]bool), read: received{first: n.AsOf.IsZero()}}
 	b.accepting.Store(n.Identity != "" && (n.Generation != d.Generation || n.Lineage != d.Lineage))
 	defer b.accepting.Store(false)
+	asked := b.listings.Load()
 	b.writer.add(updateNothing, func(n *note) { n.Revision = 0 })
 	if err := l.flush(ctx); err != nil {
 		return err
@@ -51,8 +52,10 @@ func (b *Backend) list(ctx context.Context, d description, n note) error {
 			return err
 		}
 	}
-	if n.Generation != 0 && n.Generation != d.Generation {
-		l.read.update.ForgetOwn, l.forgotten = true, true // the new generation includes it
+	forget := n.Generation != 0 && n.Generation != d.Generation
+	l.read.update.ForgetOwn = forget // the new generation includes it
+	if b.listings.Load() != asked {
+		return errListAgain
 	}
 	l.read.update.Complete = true
 	newest, seen := l.newest, l.seen
@@ -64,9 +67,13 @@ func (b *Backend) list(ctx context.Context, d description, n note) error {
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
-	b.changed(nil)
+	if forget {
+		b.replaced()
+	} else {
+		b.changed(nil)
+	}
 	b.seen.restart(revision)
-	if l.forgotten {
+	if forget {
 		b.reporter.reset()
 	}
 	b.logger.Info("the shared store has been read", zap.Int64("revision", revision), zap.Int("tokens", l.tokens))
@@ -98,8 +105,6 @@ type lister struct {
 	// nodes are the nodes that have reported usage.
 	nodes  map[string]bool
 	values map[string][]byte
-	// forgotten is set if this node's usage belongs to an earlier generation.
-	forgotten bool
 }
 
 // add compares one record with the replica.
@@ -110,7 +115,9 @@ func (l *lister) add(ctx context.Context, r Record) error {
 		return nil
 	}
 	if name, ok := strings.CutPrefix(r.Key, valuePrefix); ok {
-		l.values[name] = l.openValue(r)
+		if value := l.openValue(r); value != nil {
+			l.values[name] = value
+		}
 		return nil
 	}
 	part, rest, ok := l.keys.parse(r.Key)
@@ -234,7 +241,6 @@ func (l *lister) end(revision int64) error {
 func (l *lister) write(edit func(*note)) {
 	l.notify(&l.read)
 	l.writer.add(l.read.update, edit)
-	l.used(l.read.used)
 	l.read = received{first: l.read.first}
 }
 

@@ -36,8 +36,6 @@ type presence struct {
 	Started time.Time `json:"started"`
 	Time    time.Time `json:"time"`
 	AsOf    time.Time `json:"as_of,omitzero"`
-	// Process identifies the process, and Before the process that used the replica before it.
-	Process string `json:"process"`
 	// Stopped is set in a process's last report.
 	Stopped bool `json:"stopped,omitzero"`
 }
@@ -46,9 +44,13 @@ type presence struct {
 type nodeTable struct {
 	mu     sync.Mutex
 	self   tokenstore.Node
-	others map[string]tokenstore.Node
-	// schemas are the newest versions of the shared store's records that the others know.
-	schemas map[string]int
+	others map[string]otherNode
+}
+
+// otherNode is another node, with the newest version of the shared store's records that it knows.
+type otherNode struct {
+	tokenstore.Node
+	schema int
 }
 
 // set records a report. A nil report means that the node is no longer live.
@@ -56,12 +58,11 @@ func (t *nodeTable) set(id string, report []byte, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.others == nil {
-		t.others, t.schemas = make(map[string]tokenstore.Node), make(map[string]int)
+		t.others = make(map[string]otherNode)
 	}
 	node, known := t.others[id]
-	node.ID = id
-	if node.Live = report != nil; !node.Live {
-		if known {
+	if report == nil {
+		if node.Live = false; known {
 			t.others[id] = node
 		}
 		return
@@ -70,9 +71,8 @@ func (t *nodeTable) set(id string, report []byte, now time.Time) {
 	if err := json.Unmarshal(report, &p); err != nil {
 		return // a newer version may have written it
 	}
-	node.Name, node.Version, node.Started, node.AsOf, node.LastSeen = p.Name, p.Version, p.Started, p.AsOf, now
-	node.Live, node.Stopped = !p.Stopped, p.Stopped
-	t.others[id], t.schemas[id] = node, p.Schema
+	t.others[id] = otherNode{tokenstore.Node{ID: id, Name: p.Name, Version: p.Version, Started: p.Started,
+		AsOf: p.AsOf, LastSeen: now, Live: !p.Stopped, Stopped: p.Stopped}, p.Schema}
 }
 
 // allKnow reports whether all live nodes know a version of the shared store's records.
@@ -80,7 +80,7 @@ func (t *nodeTable) allKnow(schema int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, node := range t.others {
-		if node.Live && id != t.self.ID && t.schemas[id] < schema {
+		if node.Live && id != t.self.ID && node.schema < schema {
 			return false
 		}
 	}
@@ -97,8 +97,8 @@ func (t *nodeTable) clear() {
 	}
 }
 
-// Nodes implements tokenstore.Shared.
-func (b *Backend) Nodes() []tokenstore.Node {
+// connected returns this node and those that have reported since this process started.
+func (b *Backend) connected() []tokenstore.Node {
 	now, asOf, live := b.options.Clock.Now(), b.fresh.get(), b.contact.following()
 	b.nodes.mu.Lock()
 	defer b.nodes.mu.Unlock()
@@ -107,10 +107,17 @@ func (b *Backend) Nodes() []tokenstore.Node {
 	nodes := []tokenstore.Node{self}
 	for id, node := range b.nodes.others {
 		if id != self.ID {
-			nodes = append(nodes, node)
+			nodes = append(nodes, node.Node)
 		}
 	}
-	if counted, err := b.replica.Nodes(); err == nil { // nodes that have counted, but are gone
+	return nodes
+}
+
+// Nodes implements tokenstore.Shared. It reads the usage of all nodes, to find those that have
+// counted requests but are gone.
+func (b *Backend) Nodes() []tokenstore.Node {
+	nodes := b.connected()
+	if counted, err := b.replica.Nodes(); err == nil {
 		for _, id := range counted {
 			if !slices.ContainsFunc(nodes, func(n tokenstore.Node) bool { return n.ID == id }) {
 				nodes = append(nodes, tokenstore.Node{ID: id})
@@ -121,6 +128,13 @@ func (b *Backend) Nodes() []tokenstore.Node {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return nodes
+}
+
+// NodeID implements tokenstore.Shared.
+func (b *Backend) NodeID() string {
+	b.nodes.mu.Lock()
+	defer b.nodes.mu.Unlock()
+	return b.nodes.self.ID
 }
 
 // listNodes reads the live nodes and the values, which the replica doesn't keep.
@@ -135,7 +149,9 @@ func (b *Backend) listNodes(ctx context.Context) error {
 	}
 	values := make(map[string][]byte)
 	_, err = b.engine.Snapshot(ctx, valuePrefix, func(r Record) error {
-		values[strings.TrimPrefix(r.Key, valuePrefix)] = b.openValue(r)
+		if value := b.openValue(r); value != nil {
+			values[strings.TrimPrefix(r.Key, valuePrefix)] = value
+		}
 		return nil
 	})
 	if err == nil {
@@ -152,19 +168,18 @@ func (b *Backend) readPresence(r Record) {
 // keepPresent holds this node's record, which shows that the node is live and that its ID is in
 // use, and reports the node's state in it.
 func (b *Backend) keepPresent(ctx context.Context) {
-	process := newID()
 	for ctx.Err() == nil {
-		hold, err := b.claim(ctx, process)
+		hold, err := b.claim(ctx)
 		if err != nil {
 			b.logger.Debug("reporting this gate's state to the shared store failed; will retry", zap.Error(err))
 			wait(ctx, maxRetry)
 			continue
 		}
 		b.reporter.allow()
-		b.reportPresence(ctx, hold, process)
+		b.reportPresence(ctx, hold)
 		if ctx.Err() != nil {
 			releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.options.RequestTimeout)
-			_ = hold.Update(releasing, b.presence(process, true))
+			_ = hold.Update(releasing, b.presence(true))
 			_ = hold.Release(releasing) // otherwise it expires
 			cancel()
 		}
@@ -174,18 +189,14 @@ func (b *Backend) keepPresent(ctx context.Context) {
 // claim holds the node's record. If a process that is still running holds it, the replica was
 // copied while that process ran, for example with its virtual machine. This node then takes
 // another ID, and leaves the usage counted so far to the other one.
-func (b *Backend) claim(ctx context.Context, process string) (Hold, error) {
+func (b *Backend) claim(ctx context.Context) (Hold, error) {
 	n := b.writer.current()
 	key := nodePrefix + n.Node
 	var seen int64
 	for reports := 0; reports <= ownReports; {
-		hold, err := b.engine.Hold(ctx, key, b.presence(process, false), nodeTTL)
-		if err == nil {
-			b.writer.add(updateNothing, func(n *note) { n.Process = process })
-			return hold, nil
-		}
+		hold, err := b.engine.Hold(ctx, key, b.presence(false), nodeTTL)
 		if !errors.Is(err, ErrHeld) {
-			return nil, err
+			return hold, err
 		}
 		// The record of a process that was killed expires, but only after a while: each election
 		// in the shared store makes it last longer. So wait until the process shows that it runs.
@@ -209,19 +220,18 @@ func (b *Backend) claim(ctx context.Context, process string) (Hold, error) {
 	b.nodes.self.ID = taken
 	b.nodes.mu.Unlock()
 	b.reporter.reset()
-	b.writer.add(bolt.Update{ForgetOwn: true}, func(n *note) { n.Node, n.Revision = taken, 0 })
-	b.contact.restart() // lists again, to get the usage that was this node's
-	return b.engine.Hold(ctx, nodePrefix+taken, b.presence(process, false), nodeTTL)
+	// Listing again gets the usage that was this node's.
+	b.listAgain(bolt.Update{ForgetOwn: true}, func(n *note) { n.Node = taken })
+	return b.engine.Hold(ctx, nodePrefix+taken, b.presence(false), nodeTTL)
 }
 
 // presence returns the record with this node's state. stopped is set if it is the last one.
-func (b *Backend) presence(process string, stopped bool) []byte {
+func (b *Backend) presence(stopped bool) []byte {
 	b.nodes.mu.Lock()
 	self := b.nodes.self
 	b.nodes.mu.Unlock()
 	report, err := json.Marshal(presence{Name: self.Name, Version: self.Version, Started: self.Started,
-		Schema: b.options.Schema, Time: b.options.Clock.Now(), AsOf: b.fresh.get(), Process: process,
-		Stopped: stopped})
+		Schema: b.options.Schema, Time: b.options.Clock.Now(), AsOf: b.fresh.get(), Stopped: stopped})
 	if err != nil {
 		panic(err) // can't fail: all fields are strings and times
 	}
@@ -229,7 +239,7 @@ func (b *Backend) presence(process string, stopped bool) []byte {
 }
 
 // reportPresence reports until the hold is lost.
-func (b *Backend) reportPresence(ctx context.Context, hold Hold, process string) {
+func (b *Backend) reportPresence(ctx context.Context, hold Hold) {
 	ticker := time.NewTicker(nodeInterval)
 	defer ticker.Stop()
 	for {
@@ -240,7 +250,7 @@ func (b *Backend) reportPresence(ctx context.Context, hold Hold, process string)
 			return
 		case <-ticker.C:
 			updating, cancel := b.deadline()
-			_ = hold.Update(updating, b.presence(process, false)) // if it fails, the hold is lost soon
+			_ = hold.Update(updating, b.presence(false)) // if it fails, the hold is lost soon
 			cancel()
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/mollygate/mollygate/tokenstore/bolt"
 )
 
-// formatName and schema are the format and the version of the shared store's records.
 const (
+	// formatName identifies the shared store's format.
 	formatName = "mollygate shared tokens"
 	// newestSchema is the newest version that this code knows.
 	newestSchema = 1
@@ -75,9 +75,8 @@ func (d description) encode(seal sealer) []byte {
 // note is what a node remembers about the shared store. It is stored in the replica, in the
 // same transaction as the changes it describes.
 type note struct {
-	// Node is the node's ID. Process is the ID of the process that last held it.
-	Node    string `json:"node"`
-	Process string `json:"process"`
+	// Node is the node's ID.
+	Node string `json:"node"`
 
 	Identity   string `json:"identity,omitempty"`
 	Generation uint64 `json:"generation,omitempty"`

@@ -174,7 +174,6 @@ func (b *Backend) putTimes(times tokenstore.State, entry *tokenstore.AuditEntry)
 	if entry != nil {
 		key := t.putAudit(b.sequence.next(), *entry)
 		audit = t.keys.audit(key)
-		b.own.add(key, time.Time{})
 	}
 	for key, at := range map[string]time.Time{toldKey: times.Announced, backupKey: times.BackedUp} {
 		if !at.IsZero() {
@@ -222,7 +221,7 @@ func (b *Backend) Announce(from, to time.Time) (bool, error) {
 			return false, err
 		}
 	}
-	if !stored.Equal(from) {
+	if records[0].Revision != 0 && !stored.Equal(from) { // a store that was restored may have none
 		return false, nil
 	}
 	result, err := b.engine.Commit(ctx, []Condition{{Key: toldKey, Revision: records[0].Revision}},
@@ -252,8 +251,8 @@ func (b *Backend) Prune(keep tokenstore.Retention) (more bool, err error) {
 		if more {
 			return true, nil
 		}
-		if err := b.deleteGenerations(b.context); err != nil {
-			return false, b.unavailable("old generations can't be deleted from the shared store", err)
+		if err := errors.Join(b.deleteGenerations(b.context), b.deleteAllotments(b.context)); err != nil {
+			return false, b.unavailable("old records can't be deleted from the shared store", err)
 		}
 		return false, nil
 	}

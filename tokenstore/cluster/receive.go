@@ -26,8 +26,6 @@ type received struct {
 	tokens []token.ID
 	// notes are the changes that this process didn't make.
 	notes []tokenstore.ChangeNote
-	// used are the tokens whose usage at other nodes has changed.
-	used []token.ID
 	// newest is the key of the newest change's audit record, or "".
 	newest string
 }
@@ -62,6 +60,9 @@ func (b *Backend) receive(c Commit, k keys) error {
 	}
 	b.notify(&r)
 	b.writer.add(r.update, func(n *note) {
+		if n.Revision == 0 {
+			return // the node must list everything first
+		}
 		n.Revision = c.Revision
 		if seen.Revision != 0 {
 			n.Anchor = seen
@@ -70,7 +71,6 @@ func (b *Backend) receive(c Commit, k keys) error {
 			n.LastChange, n.LastRevision = r.newest, c.Revision
 		}
 	})
-	b.used(r.used)
 	b.seen.reach(c.Revision)
 	for _, record := range confirms {
 		b.readConfirm(record)
@@ -167,7 +167,8 @@ func (b *Backend) readToken(r *received, id token.ID, value []byte, readErr erro
 		state.token, state.err = token.DecodeToken(id, value)
 	}
 	if state.err == nil && state.token != nil && !r.first {
-		state.err = b.checkVersion(state.token)
+		known, err := b.Token(id)
+		state.err = b.checkVersion(state.token, known, err)
 	}
 	if state.err != nil {
 		value = []byte{} // not a record, so the token becomes damaged in the replica too
@@ -187,17 +188,15 @@ func (b *Backend) inForce(r *received, id token.ID, state overlaid) {
 
 // checkVersion returns an error if records are signed and this node knows a newer version of the
 // token. Then somebody has put back an old record, which may undo a revocation. The version of a
-// damaged token isn't known, so it stays damaged.
-func (b *Backend) checkVersion(tok *token.Token) error {
-	if !b.seal.sealed() || b.accepting.Load() {
-		return nil
-	}
-	known, err := b.Token(tok.ID)
+// damaged token isn't known, so it stays damaged. known and knownErr are what this node knows.
+func (b *Backend) checkVersion(tok, known *token.Token, knownErr error) error {
 	switch {
-	case isDamaged(err):
+	case !b.seal.sealed() || b.accepting.Load():
+		return nil
+	case isDamaged(knownErr):
 		return fmt.Errorf("%w: it was damaged before, so it is not known whether version %d is its newest",
 			token.ErrDamaged, tok.Version)
-	case err == nil && tok.Version < known.Version:
+	case knownErr == nil && tok.Version < known.Version:
 		return fmt.Errorf("%w: an older version of the token, %d, has replaced version %d", token.ErrDamaged,
 			tok.Version, known.Version)
 	}
@@ -206,8 +205,11 @@ func (b *Backend) checkVersion(tok *token.Token) error {
 
 // readTime adds a time that the nodes share.
 func (b *Backend) readTime(r *received, record Record) {
+	if record.Key != toldKey && record.Key != backupKey || record.Value == nil {
+		return
+	}
 	at, err := decodeTime(b.seal, record.Key, record.Value)
-	if record.Value == nil || err != nil {
+	if err != nil {
 		return
 	}
 	switch record.Key {

@@ -221,7 +221,11 @@ func (b *Backend) writeReports(ctx context.Context, k keys, n note, names []stri
 	t := transaction{sealer: b.seal, keys: k}
 	t.condition(storeKey, records[0].Revision)
 	first := tokenstore.DayOf(b.options.Clock.Now()) - reportDays
-	for _, name := range names {
+	for i, name := range names {
+		if size > maxBatchSize {
+			b.reporter.putBack(names[i:])
+			break
+		}
 		record, err := b.usageRecord(name)
 		if err != nil {
 			return 0, err
@@ -333,7 +337,6 @@ func (b *Backend) readUsage(r *received, rest string, value []byte) error {
 			usage.Days = []tokenstore.DayUsage{counted}
 		}
 		r.update.Usage = append(r.update.Usage, usage)
-		r.used = append(r.used, id)
 		return nil
 	})
 }

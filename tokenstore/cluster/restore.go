@@ -214,9 +214,6 @@ func (b *Backend) deleteGenerations(ctx context.Context) error {
 	}
 	current, inUse := n.Generation, Condition{Key: storeKey, Revision: records[0].Revision}
 	var numbers []uint64
-	if current != 1 {
-		numbers = append(numbers, 1)
-	}
 	_, err = b.engine.Snapshot(ctx, generationPrefix, func(r Record) error {
 		n, err := strconv.ParseUint(strings.TrimPrefix(r.Key, generationPrefix), 10, 64)
 		if err == nil && n != current {

@@ -18,8 +18,8 @@ const retryWrite = time.Second
 type writer struct {
 	replica *bolt.Replica
 	logger  *zap.Logger
-	// wrote is called after each successful write with the note that was written.
-	wrote func(note)
+	// wrote is called after each successful write with what was written.
+	wrote func(note, bolt.Update)
 
 	mu sync.Mutex
 	// next is the update to write next, with the note. writing is the update being written.
@@ -33,7 +33,7 @@ type writer struct {
 	more      chan struct{} // receives a value if there is something to write
 }
 
-func newWriter(replica *bolt.Replica, n note, logger *zap.Logger, wrote func(note)) *writer {
+func newWriter(replica *bolt.Replica, n note, logger *zap.Logger, wrote func(note, bolt.Update)) *writer {
 	return &writer{replica: replica, logger: logger, wrote: wrote, note: n, more: make(chan struct{}, 1)}
 }
 
@@ -110,18 +110,18 @@ func (w *writer) run(ctx context.Context) {
 func (w *writer) write() error {
 	w.mu.Lock()
 	update, n, added := w.next, w.note, w.added
-	update.Note = n.encode()
-	if w.next = (bolt.Update{}); added == w.attempted.get() && w.failed == nil {
+	if added == w.attempted.get() && w.failed == nil {
 		w.mu.Unlock()
-		return nil // nothing to write
+		return nil
 	}
-	w.writing = update
+	update.Note = n.encode()
+	w.next, w.writing = bolt.Update{}, update
 	w.mu.Unlock()
 	err := w.replica.Follow(update)
 	w.mu.Lock()
 	w.writing = bolt.Update{}
 	if err != nil {
-		w.next = merge(update, w.next)
+		w.keep(update)
 	}
 	if (err == nil) != (w.failed == nil) {
 		if err != nil {
@@ -134,10 +134,22 @@ func (w *writer) write() error {
 	w.failed = err
 	w.mu.Unlock()
 	if err == nil {
-		w.wrote(n)
+		w.wrote(n, update)
 	}
 	w.attempted.reach(added)
 	return err
+}
+
+// maxKeptUsage is the number of reports of tokens' usage to keep while the file can't be written.
+// If there are more, the node drops them and reads the shared store again afterwards.
+const maxKeptUsage = 100_000
+
+// keep keeps an update that couldn't be written. The caller must hold w.mu.
+func (w *writer) keep(update bolt.Update) {
+	w.next = merge(update, w.next)
+	if len(w.next.Usage) > maxKeptUsage {
+		w.next.Usage, w.next.Totals, w.note.Revision = nil, nil, 0
+	}
 }
 
 // merge returns an update that makes the changes of a and then those of b.

@@ -120,7 +120,7 @@ const health = {
 
 const nodes = {
   title: "Gates",
-  hint: "These gates share the key store. A change at one of them takes effect at all that are live.",
+  hint: "These gates share the key store. A change at one gate takes effect at all live gates.",
   head: ["Gate", "State", "Last seen", "Its copy"],
   self: "this gate",
   states: { live: "live", gone: "gone", alone: "no contact" },

@@ -2586,7 +2586,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description The number of gates that may accept tokens, or 0 if the store is not shared. */
+                        /** @description The number of live gates and of those that are missing, or 0 if the store is not shared. */
                         gates: number;
                         /** @description The gates among them that have not confirmed the changes, sorted by name and ID. A gate without contact to the shared store is missing until its copy is too old to be used. */
                         missing: components["schemas"]["Node"][];
