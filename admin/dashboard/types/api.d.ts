@@ -2434,7 +2434,6 @@ export interface operations {
             /** @description The time used before and after the call. */
             200: {
                 headers: {
-                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2845,7 +2844,6 @@ export interface operations {
             /** @description The length of the file before and after the rebuild. */
             200: {
                 headers: {
-                    "Mollygate-Replica-Age": components["headers"]["ReplicaAge"];
                     [name: string]: unknown;
                 };
                 content: {
