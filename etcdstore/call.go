@@ -31,8 +31,8 @@ const (
 )
 
 // call calls f until it succeeds, the error can't be retried or the request timeout has passed.
-// Any of the errors that call returns contains the endpoints. An error of a call that certainly
-// had no effect wraps [cluster.ErrNotCommitted] if kind is once.
+// All returned errors name the endpoints. If kind is once and the call certainly had no effect, the
+// error wraps [cluster.ErrNotCommitted].
 func (e *Engine) call(ctx context.Context, kind kind, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), e.requestTimeout)
 	defer cancel()
@@ -48,25 +48,25 @@ func (e *Engine) call(ctx context.Context, kind kind, f func(ctx context.Context
 		if kind == idempotent {
 			try, stop = context.WithTimeout(ctx, e.attemptTimeout)
 		}
-		attempt := new(attempt)
-		err := f(context.WithValue(try, attemptKey{}, attempt))
+		tried := new(attempt)
+		err := f(context.WithValue(try, attemptKey{}, tried))
 		stop()
 		switch {
 		case err == nil:
 			return nil
 		case isLoginError(err) && e.login != nil && logins < 2:
 			logins++
-			if err := e.renewLogin(ctx, generation); err != nil {
-				return e.describe(err, attempt, kind)
+			if err := e.renewLogin(ctx, generation, kind); err != nil {
+				return err
 			}
 			continue
 		case isRefused(err): // retried by another member
 		case kind == idempotent && isTransient(err):
 		default:
-			return e.describe(err, attempt, kind)
+			return e.describe(err, tried, kind)
 		}
 		if ctx.Err() != nil || !pause(ctx, retryPause) {
-			return e.describe(err, attempt, kind)
+			return e.describe(err, tried, kind)
 		}
 	}
 }
@@ -76,11 +76,14 @@ type loginError struct{ error }
 
 func (e loginError) Unwrap() error { return e.error }
 
-func (e *Engine) renewLogin(ctx context.Context, refused int) error {
+// renewLogin gets a new token for a call of the given kind, unless the token has been renewed since
+// generation returned refused.
+func (e *Engine) renewLogin(ctx context.Context, refused int, kind kind) error {
 	ctx, cancel := context.WithTimeout(ctx, e.requestTimeout)
 	defer cancel()
-	if err := e.login.renew(ctx, e.client, refused); err != nil {
-		return loginError{err}
+	tried := new(attempt)
+	if err := e.login.renew(context.WithValue(ctx, attemptKey{}, tried), e.client, refused); err != nil {
+		return e.describe(loginError{err}, tried, kind)
 	}
 	return nil
 }

@@ -14,7 +14,10 @@ import (
 )
 
 // connections closes connections to members that don't answer, so that other requests go to
-// other members. gRPC alone notices a member that was cut off only after 13 seconds.
+// other members. Otherwise, the kernel would close them once sent data hasn't been acknowledged
+// for keepAliveTimeout, and gRPC once a probe hasn't been answered: after 13 seconds.
+//
+// gRPC sets the kernel's timeout only for connections of type *net.TCPConn, so dial sets it.
 type connections struct {
 	dialer net.Dialer
 	mu     sync.Mutex
@@ -37,6 +40,10 @@ type connection struct {
 func (c *connections) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := c.dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
+		return nil, err
+	}
+	if err := limitUnacknowledged(conn.(*net.TCPConn)); err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
 	tracked := &connection{Conn: conn, all: c, name: conn.LocalAddr().String()}

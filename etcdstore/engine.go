@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -76,10 +77,12 @@ type Engine struct {
 	login          *login
 	connections    *connections
 
-	// closed is canceled by Close. background counts the goroutines that end then.
+	// closed is canceled by Close, which then waits for the goroutines in background.
 	closed     context.Context
 	close      context.CancelFunc
 	background sync.WaitGroup
+	// starting is locked while closed is canceled, and while background grows.
+	starting sync.Mutex
 }
 
 // NewEngine returns an engine. It doesn't wait for the network.
@@ -197,8 +200,12 @@ func checkEndpoints(endpoints []string) (secure bool, err error) {
 				"use the options username and password instead", i+1)
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 			return false, fmt.Errorf("endpoint %d must have only a scheme, a host and a port", i+1)
+		case u.Hostname() == "":
+			return false, fmt.Errorf("endpoint %d has no host; write the member's name or address before the port", i+1)
 		case u.Port() == "":
 			return false, fmt.Errorf("endpoint %d has no port; etcd's usual port for clients is 2379", i+1)
+		case !isPort(u.Port()):
+			return false, fmt.Errorf("the port of endpoint %d must be a number from 1 to 65535", i+1)
 		case i > 0 && secure != (u.Scheme == "https"):
 			return false, errors.New("all endpoints must have the same scheme: write https:// for all of them")
 		case seen[u.Host]:
@@ -210,9 +217,31 @@ func checkEndpoints(endpoints []string) (secure bool, err error) {
 	return secure, nil
 }
 
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+// errClosed is the error for calls after Close.
+var errClosed = errors.New("the connection to etcd was closed")
+
+// start runs f on a goroutine that ends when closed is canceled. It reports false, and doesn't
+// run f, after Close.
+func (e *Engine) start(f func()) bool {
+	e.starting.Lock()
+	defer e.starting.Unlock()
+	if e.closed.Err() != nil {
+		return false
+	}
+	e.background.Go(f)
+	return true
+}
+
 // Close implements [cluster.Engine].
 func (e *Engine) Close() error {
+	e.starting.Lock()
 	e.close()
+	e.starting.Unlock()
 	err := e.client.Close()
 	e.background.Wait()
 	if errors.Is(err, context.Canceled) {

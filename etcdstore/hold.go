@@ -41,10 +41,11 @@ func (e *Engine) revoke(ctx context.Context, id clientv3.LeaseID) error {
 	})
 }
 
-// revokeLater revokes leases that have no records. If that fails, they expire by themselves.
-func (e *Engine) revokeLater(leases map[int64]clientv3.LeaseID) {
+// revokeLater revokes leases in the background, which deletes their records, if there are any. If
+// that fails, the leases expire by themselves.
+func (e *Engine) revokeLater(leases ...clientv3.LeaseID) {
 	for _, id := range leases {
-		e.background.Go(func() { _ = e.revoke(e.closed, id) })
+		e.start(func() { _ = e.revoke(e.closed, id) })
 	}
 }
 
@@ -57,7 +58,7 @@ type hold struct {
 	ttl     time.Duration
 	created int64
 
-	// released is canceled by Release.
+	// released is canceled by Release, and when the hold is lost.
 	released context.Context
 	release  context.CancelFunc
 	lost     chan struct{}
@@ -83,21 +84,23 @@ func (e *Engine) Hold(ctx context.Context, key string, value []byte, ttl time.Du
 	}
 	if err != nil {
 		// If the record exists after all, this deletes it.
-		e.revokeLater(map[int64]clientv3.LeaseID{0: lease})
+		e.revokeLater(lease)
 		return nil, err
 	}
-	h := &hold{
-		engine:  e,
-		key:     key,
-		lease:   lease,
-		ttl:     time.Duration(granted) * time.Second,
-		created: response.Header.Revision,
-		lost:    make(chan struct{}),
+	h := e.newHold(key, lease, time.Duration(granted)*time.Second, response.Header.Revision)
+	if !e.start(func() { h.keep(sent) }) {
+		h.release()
+		return nil, fmt.Errorf("etcd (%s): %w", e.endpoints, errClosed) // the record expires
 	}
+	return h, nil
+}
+
+// newHold returns a hold, which the caller must keep.
+func (e *Engine) newHold(key string, lease clientv3.LeaseID, ttl time.Duration, created int64) *hold {
+	h := &hold{engine: e, key: key, lease: lease, ttl: ttl, created: created, lost: make(chan struct{})}
 	h.lose = sync.OnceFunc(func() { close(h.lost) })
 	h.released, h.release = context.WithCancel(e.closed)
-	e.background.Go(func() { h.keep(sent) })
-	return h, nil
+	return h
 }
 
 // Lost implements [cluster.Hold].
@@ -133,6 +136,7 @@ func (h *hold) Release(ctx context.Context) error {
 // keep keeps the lease alive until the hold is released or lost. renewed is a time before the
 // lease's last renewal.
 func (h *hold) keep(renewed time.Time) {
+	defer h.release()
 	defer h.lose()
 	expired := time.AfterFunc(time.Until(renewed.Add(h.ttl)), h.lose)
 	defer expired.Stop()
@@ -152,7 +156,7 @@ func (h *hold) keep(renewed time.Time) {
 			return
 		}
 		if h.engine.login != nil && isLoginError(err) {
-			_ = h.engine.renewLogin(h.released, generation) // the next renewal fails again
+			_ = h.engine.renewLogin(h.released, generation, idempotent) // the next renewal fails again
 		}
 		if !pause(h.released, min(h.ttl/10, 500*time.Millisecond)) {
 			return

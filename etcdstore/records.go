@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,13 +146,13 @@ func (e *Engine) Commit(ctx context.Context, conditions []cluster.Condition, wri
 	}
 	leases, err := e.grantFor(ctx, writes)
 	if err != nil {
-		e.revokeLater(leases)
+		e.revokeLater(slices.Collect(maps.Values(leases))...)
 		return cluster.Result{}, notCommitted(err)
 	}
 	defer func() {
 		// If the outcome is unknown, the records may exist and need their leases.
 		if err == nil && !result.Committed || errors.Is(err, cluster.ErrNotCommitted) {
-			e.revokeLater(leases)
+			e.revokeLater(slices.Collect(maps.Values(leases))...)
 		}
 	}()
 
@@ -213,8 +215,8 @@ func size(conditions []cluster.Condition, writes []cluster.Write) int {
 // seconds rounds up to whole seconds.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// grantFor returns a lease for each TTL of the writes, in seconds. It also returns an error's
-// leases.
+// grantFor returns a lease for each TTL of the writes, in seconds. If it returns an error,
+// it also returns the leases granted so far.
 func (e *Engine) grantFor(ctx context.Context, writes []cluster.Write) (map[int64]clientv3.LeaseID, error) {
 	leases := make(map[int64]clientv3.LeaseID)
 	for _, write := range writes {

@@ -44,8 +44,8 @@ type Store struct {
 	// The maximum time for a request to etcd, including retries. Default: `5s`.
 	RequestTimeout caddy.Duration `json:"request_timeout,omitempty"`
 	// How long the gate may serve requests from the replica without contact to etcd. A token that
-	// is revoked meanwhile remains valid at this gate for that long. -1 means no limit. Default:
-	// `1h`.
+	// is revoked meanwhile remains valid at this gate for that long. At least `5s`. -1 means no
+	// limit. Default: `1h`.
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 	// The replica's file. It is created if it doesn't exist. Default: `mollygate/replica.db` in
 	// Caddy's data directory.
@@ -65,7 +65,9 @@ type Store struct {
 }
 
 const (
-	defaultStaleness  = time.Hour
+	defaultStaleness = time.Hour
+	// minStaleness leaves time for failed attempts, because gates look for changes every second.
+	minStaleness      = 5 * time.Second
 	minRequestTimeout = 100 * time.Millisecond
 	maxRequestTimeout = time.Minute
 	minRecordKey      = 32 // bytes
@@ -94,6 +96,7 @@ func (s *Store) Provision(ctx caddy.Context) error {
 		s.logger.Warn("the connection to etcd is not encrypted; write https:// endpoints",
 			zap.Strings("endpoints", s.config.Endpoints))
 	}
+	s.warnIfOpen()
 	caddymodule.WarnAboutPermissions(s.logger, s.replica)
 	return nil
 }
@@ -127,13 +130,8 @@ func (s *Store) resolve() error {
 	if s.tls != nil && strings.HasPrefix(s.config.Endpoints[0], "http:") {
 		return errTLSWithoutHTTPS
 	}
-	switch s.staleness = time.Duration(s.MaxStaleness); {
-	case s.staleness == 0:
-		s.staleness = defaultStaleness
-	case s.staleness == off:
-		s.staleness = 0
-	case s.staleness < 0:
-		return errors.New("max_staleness must be positive, or -1 for no limit")
+	if s.staleness, err = staleness(s.MaxStaleness); err != nil {
+		return err
 	}
 	s.replica, err = caddymodule.ResolvePath("replica path", s.Replica, DefaultReplicaPath())
 	return err
@@ -195,6 +193,19 @@ func normalizeEndpoint(endpoint string) string {
 	}
 	u.Path, u.Host = "", strings.ToLower(u.Host)
 	return u.String()
+}
+
+// staleness returns the value of max_staleness, or 0 for no limit.
+func staleness(option caddy.Duration) (time.Duration, error) {
+	switch {
+	case option == 0:
+		return defaultStaleness, nil
+	case option == off:
+		return 0, nil
+	case time.Duration(option) < minStaleness:
+		return 0, fmt.Errorf("max_staleness must be at least %v; write off, or -1 in JSON, for no limit", minStaleness)
+	}
+	return time.Duration(option), nil
 }
 
 func checkRequestTimeout(timeout time.Duration) error {
@@ -286,14 +297,19 @@ func (s *Store) parseOption(d *caddyfile.Dispenser, option string) error {
 		s.TLS = new(TLS)
 		return s.TLS.unmarshalCaddyfile(d)
 	case "request_timeout":
-		if err := parseDuration(d, option, &s.RequestTimeout, "write a duration such as 5s"); err != nil {
+		if err := parseDuration(d, option, &s.RequestTimeout, "write a duration such as 5s", false); err != nil {
 			return err
 		}
 		if err := checkRequestTimeout(time.Duration(s.RequestTimeout)); err != nil {
 			return d.WrapErr(err)
 		}
 	case "max_staleness":
-		return parseDuration(d, option, &s.MaxStaleness, "write a duration such as 1h, or off", "off")
+		if err := parseDuration(d, option, &s.MaxStaleness, "write a duration such as 1h, or off", true); err != nil {
+			return err
+		}
+		if _, err := staleness(s.MaxStaleness); err != nil {
+			return d.WrapErr(err)
+		}
 	case "replica":
 		return oneWord(d, option, &s.Replica)
 	case "record_key":
@@ -324,14 +340,14 @@ func oneWord(d *caddyfile.Dispenser, option string, value *string) error {
 	return nil
 }
 
-// parseDuration reads an option's only value, a positive duration or the word for off, which
-// stands for -1.
-func parseDuration(d *caddyfile.Dispenser, option string, value *caddy.Duration, fix string, words ...string) error {
+// parseDuration reads an option's only value, a positive duration. If mayBeOff is set, the value can
+// also be the word off, which stands for -1.
+func parseDuration(d *caddyfile.Dispenser, option string, value *caddy.Duration, fix string, mayBeOff bool) error {
 	var text string
 	if err := oneWord(d, option, &text); err != nil {
 		return err
 	}
-	if slices.Contains(words, text) {
+	if mayBeOff && text == "off" {
 		*value = off
 		return nil
 	}

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/mollygate/mollygate/tokenstore"
 )
@@ -122,6 +125,9 @@ func TestWrongCaddyfile(t *testing.T) {
 		{"etcd {\n endpoints a.example\n}", "endpoint 1 must be a URL"},
 		{"etcd {\n endpoints unix:///run/etcd\n}", "endpoint 1 must be a URL"},
 		{"etcd {\n endpoints https://a.example\n}", "endpoint 1 has no port; etcd's usual port"},
+		{"etcd {\n endpoints https://:2379\n}", "endpoint 1 has no host"},
+		{"etcd {\n endpoints https://a:2379 https://b:65536\n}", "port of endpoint 2 must be a number from 1 to"},
+		{"etcd {\n endpoints https://a:0\n}", "port of endpoint 1 must be a number from 1 to"},
 		{"etcd {\n endpoints https://a:2379 http://b:2379\n}", "the same scheme: write https://"},
 		{"etcd {\n endpoints https://a:2379 https://a:2379\n}", "endpoint 2 is specified twice"},
 		{"etcd {\n endpoints https://a:2379,https://b:2379\n}", "endpoint 1 must be a URL"},
@@ -153,6 +159,7 @@ func TestWrongCaddyfile(t *testing.T) {
 		{with("request_timeout 1ms"), "must be between 100ms and 1m0s"},
 		{with("max_staleness never"), "write a duration such as 1h, or off"},
 		{with("max_staleness -1h"), "write a duration such as 1h, or off"},
+		{with("max_staleness 1s"), "max_staleness must be at least 5s; write off"},
 		{with("replica a b"), "replica: must have exactly one value"},
 		{with("record_key hunter2"), "at least 32 bytes; make one with: openssl rand"},
 		{with("endpoint https://b:2379"), "the options of the etcd store are endpoints,"},
@@ -185,7 +192,8 @@ func TestWrongJSON(t *testing.T) {
 		{`{"endpoints":["https://a:2379"],"record_key":"{file./does/not/exist}"}`, "record_key: the file"},
 		{`{"endpoints":["https://a:2379"],"prefix":"x"}`, "must begin and end with a slash"},
 		{`{"endpoints":["https://a:2379"],"request_timeout":-5}`, "must be between"},
-		{`{"endpoints":["https://a:2379"],"max_staleness":-5}`, "-1 for no limit"},
+		{`{"endpoints":["https://a:2379"],"max_staleness":-5}`, "must be at least 5s; write off, or -1 in JSON"},
+		{`{"endpoints":["https://a:2379"],"max_staleness":"4999ms"}`, "must be at least 5s; write off, or -1 in JSON"},
 		{`{"endpoints":["https://a:2379"],"replica":"{env.NONE}"}`, "a placeholder in the replica path"},
 		{`{"endpoints":["https://a:2379"],"tls":{"key":"x"}}`, "cert and key must be set together"},
 		{`{"endpoints":["http://a:2379"],"tls":{"ca":"x"}}`, "tls has no effect"},
@@ -251,4 +259,48 @@ func TestOpen(t *testing.T) {
 	if err := store.Inspect(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestChangedOptions checks that a configuration warns about options that an open store doesn't
+// take over.
+func TestChangedOptions(t *testing.T) {
+	dir := t.TempDir()
+	core, logs := observer.New(zap.WarnLevel)
+	configure := func(options string) *Store {
+		t.Helper()
+		store, err := provision(t, `{"endpoints":["https://127.0.0.1:1"],"replica":"`+dir+`/replica.db"`+options+`}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.logger = zap.New(core)
+		store.warnIfOpen()
+		return store
+	}
+	want := func(options ...any) {
+		t.Helper()
+		var got []any
+		for _, entry := range logs.TakeAll() {
+			got = append(got, entry.ContextMap()["options"].([]any)...)
+		}
+		if !slices.Equal(got, options) {
+			t.Errorf("got warnings about %v, want %v", got, options)
+		}
+	}
+	const changed = `,"username":"gate","password":"hunter2","request_timeout":"1s","max_staleness":"10s",` +
+		`"tls":{"server_name":"x"},"record_key":"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"`
+	backend, err := configure("").Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	configure(`,"request_timeout":"5s"`) // the default
+	want()
+	configure(`,"max_staleness":"10s"`)
+	want("max_staleness")
+	configure(changed)
+	want("max_staleness", "password", "record_key", "request_timeout", "tls", "username")
+	if err := backend.Close(); err != nil {
+		t.Error(err)
+	}
+	configure(changed)
+	want()
 }

@@ -38,8 +38,8 @@ func (e *Engine) Watch(ctx context.Context, after int64, yield func(cluster.Comm
 			return err
 		}
 		// etcd refuses to create the watch, so nothing has been yielded.
-		if err := e.renewLogin(ctx, generation); err != nil {
-			return e.describe(err, new(attempt), idempotent)
+		if err := e.renewLogin(ctx, generation, idempotent); err != nil {
+			return err
 		}
 	}
 }
@@ -73,11 +73,13 @@ func (w *watch) run(ctx context.Context) error {
 		return w.failed(ctx, streamCtx, err, &attempt{err: err})
 	}
 	sent := &attempt{sent: true}
+	// etcd answers progress requests only if the start revision isn't higher than the current
+	// revision. That is why the watch starts at the last revision, which handle drops.
 	err = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
 		CreateRequest: &pb.WatchCreateRequest{
 			Key:           []byte(e.prefix),
 			RangeEnd:      []byte(clientv3.GetPrefixRangeEnd(e.prefix)),
-			StartRevision: w.last + 1,
+			StartRevision: max(w.last, 1),
 			Fragment:      true,
 		},
 	}})
@@ -144,7 +146,7 @@ func (w *watch) failed(ctx, streamCtx context.Context, err error, attempt *attem
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case w.engine.closed.Err() != nil:
-		return errors.New("the connection to etcd was closed")
+		return errClosed
 	case errors.Is(context.Cause(streamCtx), errSilent):
 		err = context.DeadlineExceeded
 	}

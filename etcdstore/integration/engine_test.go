@@ -29,6 +29,15 @@ func newEngine(t testing.TB, c *etcdtest.Cluster, change ...func(*etcdstore.Conf
 	return engine
 }
 
+// proxied returns an engine that reaches the first member only through a proxy.
+func proxied(t testing.TB, c *etcdtest.Cluster, timeout time.Duration) (*etcdtest.Proxy, *etcdstore.Engine) {
+	t.Helper()
+	proxy, url := c.Proxy(0)
+	return proxy, newEngine(t, c, func(config *etcdstore.Config) {
+		config.Endpoints, config.RequestTimeout = []string{url}, timeout
+	})
+}
+
 // put commits a record unconditionally and returns the revision.
 func put(t testing.TB, engine cluster.Engine, key, value string) int64 {
 	t.Helper()

@@ -186,17 +186,13 @@ func TestWatchSilent(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	direct := newEngine(t, c)
-	proxy, url := c.Proxy(0)
-	engine := newEngine(t, c, func(config *etcdstore.Config) {
-		config.Endpoints, config.RequestTimeout = []string{url}, 2*time.Second
-	})
+	proxy, engine := proxied(t, c, 2*time.Second)
 	first := put(t, direct, "a", "0")
-	commits, failed := watch(t, engine, first-1)
-	receive(t, commits)
+	_, failed := watch(t, engine, first) // nothing to receive
 	select {
 	case err := <-failed:
 		t.Fatalf("an idle watch ended: %v", err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(5 * time.Second): // more than twice the request timeout
 	}
 	start := time.Now()
 	proxy.Block(true, true)
@@ -207,7 +203,7 @@ func TestWatchSilent(t *testing.T) {
 	}
 	proxy.Block(false, false)
 	second := put(t, engine, "a", "1")
-	commits, _ = watch(t, engine, first)
+	commits, _ := watch(t, engine, first)
 	if got := receive(t, commits); got.Revision != second {
 		t.Errorf("after reconnecting: %+v", got)
 	}
