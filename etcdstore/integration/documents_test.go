@@ -54,8 +54,8 @@ func block(t *testing.T, language, part string) string {
 	return ""
 }
 
-// TestClusterPage checks that a test runs each command on the page, or that leftOut has the
-// reason why none does.
+// TestClusterPage checks that each block of commands on the page has a command that a test runs, or
+// one for which leftOut says why none does.
 func TestClusterPage(t *testing.T) {
 	t.Parallel()
 	run := []string{"etcd --name", "etcdctl role add", "etcdctl auth enable", "openssl rand", "etcdctl alarm disarm",
@@ -325,8 +325,8 @@ func TestClusterOptions(t *testing.T) {
 	}
 }
 
-// machine are stand-ins for programs of a machine with systemd. The editor writes the Caddyfile
-// that the test has prepared.
+// machine has stand-ins for programs that a machine with systemd has. The stand-in for the editor
+// writes the Caddyfile that the test has prepared.
 var machine = map[string]string{
 	"systemctl": `#!/bin/sh
 set -e

@@ -86,11 +86,8 @@ func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	direct := newEngine(t, c)
-	proxy, url := c.Proxy(0)
 	const timeout = 2 * time.Second
-	engine := newEngine(t, c, func(config *etcdstore.Config) {
-		config.Endpoints, config.RequestTimeout = []string{url}, timeout
-	})
+	proxy, engine := proxied(t, c, timeout)
 	first := put(t, engine, "a", "1")
 	commits, _ := watch(t, direct, first)
 	for name, lose := range map[string]func(){

@@ -41,6 +41,16 @@ func copyStore(t testing.TB, client *clientv3.Client, prefix string) (keys []cop
 	return keys
 }
 
+// putBack replaces all keys under a prefix by copies.
+func putBack(t testing.TB, client *clientv3.Client, prefix string, copies []copied) {
+	t.Helper()
+	wipe(t, client, prefix)
+	for _, key := range copies {
+		_, err := client.Put(t.Context(), key.key, key.value)
+		check(t, err)
+	}
+}
+
 // wantLost waits until the nodes refuse to follow the store, and fails the test unless changes
 // fail and the node can't say that it is up to date.
 func wantLost(t testing.TB, id token.ID, nodes ...*node) {
@@ -126,11 +136,7 @@ func TestOlderStore(t *testing.T) {
 	for _, n := range nodes {
 		n.link.cut()
 	}
-	wipe(t, client, prefix)
-	for _, key := range older {
-		_, err := client.Put(t.Context(), key.key, key.value)
-		check(t, err)
-	}
+	putBack(t, client, prefix, older)
 	for _, n := range nodes {
 		n.link.join()
 	}

@@ -232,9 +232,6 @@ func (c *testClock) Now() time.Time {
 
 func (c *testClock) pass(d time.Duration) { c.offset.Add(int64(d)) }
 
-// etcdConfig shortens the type's name.
-type etcdConfig = etcdstore.Config
-
 // reached returns an error unless the node has received all commits up to a revision.
 func (n *node) reached(revision int64) error {
 	if seen := n.link.received.Load(); seen < revision {

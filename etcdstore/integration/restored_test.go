@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/mollygate/mollygate/etcdstore"
 	"github.com/mollygate/mollygate/etcdstore/integration/etcdtest"
 	"github.com/mollygate/mollygate/token"
 )
@@ -59,7 +60,7 @@ func TestEtcdRestoredWithoutLoss(t *testing.T) {
 				check(t, err)
 			}
 			for _, n := range nodes {
-				last := newEngine(t, etcd, func(c *etcdConfig) { c.Prefix = prefix })
+				last := newEngine(t, etcd, func(c *etcdstore.Config) { c.Prefix = prefix })
 				revision := put(t, last, "other", "value")
 				eventually(t, func() error { return n.reached(revision) })
 			}

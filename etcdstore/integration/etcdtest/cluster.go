@@ -136,12 +136,6 @@ func (c *Cluster) Endpoints() []string {
 	return endpoints
 }
 
-// Host returns the IP address on which all members listen.
-func (c *Cluster) Host() string { return c.host }
-
-// Member returns a running member's server, or nil.
-func (c *Cluster) Member(i int) *embed.Etcd { return c.members[i] }
-
 // Client returns an etcd client, which is closed when the test ends. It can't be used with
 // clusters that use TLS.
 func (c *Cluster) Client() *clientv3.Client {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Proxy is a TCP proxy that can hold back data, as a network or a member does that stops
-// without closing its connections. It is safe for concurrent use.
+// Proxy is a TCP proxy that can hold back data without closing the connections, like a network
+// that loses packets. It is safe for concurrent use.
 type Proxy struct {
 	target   string
 	listener net.Listener
