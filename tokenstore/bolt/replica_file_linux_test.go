@@ -2,10 +2,13 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/bolt/boltfile"
 )
 
 // TestWrongKind verifies that stores and replicas can't be used as each other, even if the
@@ -82,6 +86,73 @@ func TestWrongKind(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestVersionBits flips each bit of the version of a store and of a replica. The file must keep
+// its kind, whether it is repaired or opened as either kind.
+func TestVersionBits(t *testing.T) {
+	t.Parallel()
+	store, _ := filledStore(t, 1)
+	replica, _ := filledReplica(t, 1)
+	openReplica := func(path string) (*Backend, error) {
+		r, err := OpenReplica(path)
+		if err != nil {
+			return nil, err
+		}
+		return r.Backend, nil
+	}
+	for _, kind := range []struct {
+		format      format
+		path        string
+		open, wrong func(string) (*Backend, error)
+	}{{storeFormat, store, Open, openReplica}, {replicaFormat, replica, openReplica, Open}} {
+		for bit := range 32 {
+			path := copied(t, kind.path)
+			b, err := kind.open(path)
+			check(t, err)
+			check(t, b.update(func(tx *bbolt.Tx) error {
+				version := binary.BigEndian.AppendUint32(nil, uint32(kind.format)^1<<bit)
+				return tx.Bucket(metaBucket).Put(versionKey, version)
+			}))
+			check(t, b.Close())
+			want := files(t, filepath.Dir(path))
+			if b, err := kind.wrong(path); err == nil {
+				t.Errorf("format %x, bit %d: opened as the other kind", uint32(kind.format), bit)
+				check(t, b.Close())
+			}
+			if b, err := kind.open(path); err == nil {
+				check(t, b.Close())
+			} else if !strings.Contains(err.Error(), "schema version") ||
+				strings.Contains(err.Error(), fmt.Sprint(uint32(replicaFormat)^1<<bit)) {
+				t.Errorf("format %x, bit %d: got err %v", uint32(kind.format), bit, err)
+			}
+			done, err := Repair(path, testTime)
+			if err != nil || len(done.Lost.Records) > 0 {
+				t.Errorf("format %x, bit %d: got repair %+v, err %v", uint32(kind.format), bit, done, err)
+			}
+			if done.Kept == "" && !maps.Equal(files(t, filepath.Dir(path)), want) {
+				t.Errorf("format %x, bit %d: the file was changed", uint32(kind.format), bit)
+			}
+			content := structureOf(t, path).File()
+			if got := formatOf(content); got != kind.format {
+				t.Errorf("format %x, bit %d: got format %x after the repair", uint32(kind.format), bit, uint32(got))
+			}
+			if content.HasBucket(elsewhereBucket) != (kind.format == replicaFormat) {
+				t.Errorf("format %x, bit %d: the file has the other kind's buckets", uint32(kind.format), bit)
+			}
+		}
+	}
+}
+
+// structureOf verifies the pages of a file.
+func structureOf(t testing.TB, path string) *boltfile.Structure {
+	t.Helper()
+	file, err := os.Open(path)
+	check(t, err)
+	t.Cleanup(func() { _ = file.Close() })
+	structure, err := verify(file)
+	check(t, err)
+	return structure
 }
 
 func TestMissingReplicaWithJournal(t *testing.T) {

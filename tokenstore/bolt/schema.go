@@ -17,13 +17,18 @@ const formatName = "mollygate tokens"
 // format is a kind of file, identified by its schema version. Replicas have versions of their
 // own, so that versions of Mollygate that don't know replicas refuse them. They would take a
 // different format name for a damaged one, and rebuild the replica as a store.
+//
+// The version has no checksum, so the versions of a store and of a replica differ in many bits.
 type format uint32
 
 const (
 	// unknownFormat stands for the format of a file that is too damaged to tell.
 	unknownFormat format = 0
 	storeFormat   format = 1
-	replicaFormat format = 1<<16 + 1
+	replicaFormat format = 0x7265706c // "repl"
+
+	// maxStoreVersion is the highest version that errors treat as a store's.
+	maxStoreVersion = 1<<16 - 1
 )
 
 var (
@@ -168,9 +173,11 @@ func (f format) check(name, version []byte) error {
 	case storeFormat:
 		return errNotReplica
 	default:
-		return fmt.Errorf(
-			"the file has schema version %d, but this Mollygate supports version %d: "+
-				"run the Mollygate that wrote it, or a newer one", v, f)
+		found := "an unknown schema version"
+		if f == storeFormat && v <= maxStoreVersion {
+			found = fmt.Sprintf("schema version %d, but this Mollygate supports version %d", v, f)
+		}
+		return fmt.Errorf("the file has %s: run the Mollygate that wrote it, or a newer one", found)
 	}
 }
 
