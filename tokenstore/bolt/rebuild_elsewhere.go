@@ -28,6 +28,7 @@ func (r *rebuilder) elsewhere() error {
 			r.lose(part.name, "the usage of other nodes, which is copied again from the shared store")
 			continue
 		}
+		lost := 0
 		for key, record := range r.entries(part.name, &readErr) {
 			kept, err := false, error(nil)
 			if isElsewhereKey(key, part.prefix) {
@@ -37,8 +38,11 @@ func (r *rebuilder) elsewhere() error {
 				return err
 			}
 			if !kept {
-				r.lose(part.name, "a record of another node's usage")
+				lost++
 			}
+		}
+		if lost > 0 { // there can be millions
+			r.lose(part.name, "records of other nodes' usage, %d in total", lost)
 		}
 	}
 	return readErr

@@ -350,6 +350,29 @@ func TestReplicaRootDamage(t *testing.T) {
 	}
 }
 
+// TestElsewhereLosses verifies that a rebuild reports how many records of other nodes' usage it lost
+// from each bucket, and not each of them.
+func TestElsewhereLosses(t *testing.T) {
+	t.Parallel()
+	path, _ := filledReplica(t, 10)
+	r := mustOpenReplica(t, path)
+	check(t, r.update(func(tx *bbolt.Tx) error {
+		for range 2 {
+			key, _ := tx.Bucket(elsewhereBucket).Cursor().First()
+			check(t, tx.Bucket(elsewhereBucket).Delete(key)) // its two days can't be found any more
+		}
+		return tx.Bucket(totalsElsewhereBucket).Put([]byte("a"), nil)
+	}))
+	check(t, r.Close())
+	done, err := Repair(path, testTime)
+	want := []tokenstore.Loss{{Bucket: "days elsewhere", What: "records of other nodes' usage, 4 in total"},
+		{Bucket: "totals elsewhere", What: "records of other nodes' usage, 1 in total"}}
+	if err != nil || !reflect.DeepEqual(done.Lost.Records, want) {
+		t.Errorf("got losses %+v, err %v, want %+v", done.Lost.Records, err, want)
+	}
+	checkSound(t, mustOpenReplica(t, path))
+}
+
 func TestReplicaCompact(t *testing.T) {
 	t.Parallel()
 	path, _ := filledReplica(t, 300)
