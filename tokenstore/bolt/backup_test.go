@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,10 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// saveBackup writes a store's backup to a file.
-func saveBackup(t testing.TB, s *tokenstore.Store) string {
+// saveBackup writes a backup of a store or of a replica to a file.
+func saveBackup(t testing.TB, s interface {
+	Backup() (io.ReadCloser, int64, error)
+}) string {
 	t.Helper()
 	content, length, err := s.Backup()
 	check(t, err)
@@ -111,13 +114,12 @@ func TestBackupReadSlowly(t *testing.T) {
 	}
 }
 
-// damageRecord flips a bit in the first value of a bucket.
-func damageRecord(t testing.TB, path string, bucket []byte) {
+// damageRecord flips a bit in the first value of a bucket and closes the file.
+func damageRecord(t testing.TB, b *Backend, bucket []byte) {
 	t.Helper()
-	b := mustOpen(t, path)
 	check(t, b.update(func(tx *bbolt.Tx) error {
 		key, value := tx.Bucket(bucket).Cursor().First()
-		value = append([]byte(nil), value...)
+		value = bytes.Clone(value)
 		value[len(value)/2] ^= 1
 		return tx.Bucket(bucket).Put(key, value)
 	}))
@@ -137,7 +139,7 @@ func TestCheckProblems(t *testing.T) {
 		}
 	}
 	damaged := func(bucket []byte) func(testing.TB, string) {
-		return func(t testing.TB, path string) { damageRecord(t, path, bucket) }
+		return func(t testing.TB, path string) { damageRecord(t, mustOpen(t, path), bucket) }
 	}
 	for name, test := range map[string]struct {
 		damage func(testing.TB, string)
@@ -271,7 +273,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, err := Restore(path, path, testTime); err == nil {
 		t.Error("Restore accepted the store itself as a backup")
 	}
-	damageRecord(t, backup, tokensBucket)
+	damageRecord(t, mustOpen(t, backup), tokensBucket)
 	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Restore of a damaged backup: got err %v, want an error about the damage", err)
 	}
@@ -320,7 +322,7 @@ func TestCheckBackup(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}
 	}
-	damageRecord(t, backup, tokensBucket)
+	damageRecord(t, mustOpen(t, backup), tokensBucket)
 	if _, err := CheckBackup(backup); err == nil || strings.Contains(err.Error(), backup) {
 		t.Errorf("a damaged record: got %v", err)
 	}

@@ -312,10 +312,7 @@ func checkElsewhere(name []byte, prefix int) func(tx *bbolt.Tx, report *Report, 
 }
 
 func checkNote(_ *bbolt.Tx, report *Report, key, record []byte) {
-	if bytes.Equal(key, incompleteKey) {
-		return
-	}
-	if _, err := decodeNote(record); err != nil || !bytes.Equal(key, noteKey) {
+	if !validNote(key, record) {
 		report.add("the replica's note is damaged")
 	}
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -113,16 +114,33 @@ func (r *rebuilder) note() error {
 		return nil
 	}
 	var readErr error
-	incomplete := r.damaged || len(r.lost.Records) > 0
+	incomplete, found := false, false
 	for key, record := range r.entries(noteBucket, &readErr) {
-		if bytes.Equal(key, incompleteKey) {
+		switch {
+		case bytes.Equal(key, incompleteKey):
 			incomplete = true
-		} else if _, err := decodeNote(record); err == nil && bytes.Equal(key, noteKey) {
-			readErr = errors.Join(readErr, r.sink.put(noteBucket, key, record))
+		case validNote(key, record):
+			found = true
+			if err := r.sink.put(noteBucket, key, record); err != nil {
+				return err
+			}
+		default:
+			r.lose(noteBucket, "the replica's note")
 		}
 	}
-	if incomplete {
+	if _, salvaged := r.salvaged[string(noteBucket)]; salvaged && !found && r.mayHaveNote() {
+		r.lose(noteBucket, "the replica's note")
+	}
+	if incomplete || r.damaged || len(r.lost.Records) > 0 {
 		readErr = errors.Join(readErr, r.sink.put(noteBucket, incompleteKey, nil))
 	}
 	return readErr
+}
+
+// mayHaveNote reports whether the damaged source may have had a note. A replica has none until it
+// follows for the first time.
+func (r *rebuilder) mayHaveNote() bool {
+	file := r.source.File()
+	return file.Err() != nil || file.HasBucket(noteBucket) ||
+		slices.ContainsFunc(r.format.missingBuckets(file), func(name []byte) bool { return bytes.Equal(name, noteBucket) })
 }

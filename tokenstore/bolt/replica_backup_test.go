@@ -1,8 +1,6 @@
 package bolt
 
 import (
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,16 +15,7 @@ import (
 // openBackup makes a backup of a replica, checks it and opens it as a store.
 func openBackup(t testing.TB, r *Replica) *Backend {
 	t.Helper()
-	content, length, err := r.Backup()
-	check(t, err)
-	path := filepath.Join(t.TempDir(), "backup.db")
-	file, err := os.Create(path)
-	check(t, err)
-	written, err := io.Copy(file, content)
-	check(t, errors.Join(err, file.Close(), content.Close()))
-	if written != length {
-		t.Fatalf("the backup has %d bytes, want %d", written, length)
-	}
+	path := saveBackup(t, r)
 	if report, err := Check(path); err != nil || len(report.Problems) > 0 {
 		t.Fatalf("backup: got problems %q, err %v, want none", report.Problems, err)
 	}

@@ -46,6 +46,15 @@ func putNote(tx *bbolt.Tx, note []byte, complete bool) error {
 	return bucket.Put(noteKey, binary.BigEndian.AppendUint32(bytes.Clone(note), crc32.ChecksumIEEE(note)))
 }
 
+// validNote reports whether an entry of the note bucket is valid.
+func validNote(key, record []byte) bool {
+	if bytes.Equal(key, incompleteKey) {
+		return true
+	}
+	_, err := decodeNote(record)
+	return err == nil && bytes.Equal(key, noteKey)
+}
+
 // decodeNote returns a copy of the note in a record.
 func decodeNote(record []byte) ([]byte, error) {
 	n := len(record) - crc32.Size

@@ -369,32 +369,17 @@ func TestNoteIsAtomic(t *testing.T) {
 	checkNoteIs(t, r, "4")
 }
 
-// manyRecords returns the records of n tokens, and records of them that can't be decoded.
-func manyRecords(n int) (good, bad []Record) {
-	for i := range n {
-		good = append(good, tokenRecord(sharedToken(i, fmt.Sprint(i))))
-		bad = append(bad, Record{TokensTable, good[i].Key, []byte("bad")})
-	}
-	return good, bad
-}
-
-func TestFollowManyRecords(t *testing.T) {
-	t.Parallel()
-	r := mustOpenReplica(t, newPath(t))
-	good, bad := manyRecords(2000)
-	follow(t, r, good...)
-	follow(t, r, bad...)
-	follow(t, r, good...)
-	checkConsistent(t, checkSound(t, r).Backend)
-}
-
 // BenchmarkFollow repairs and damages many tokens, which is the slowest kind of update. The time
 // per record must not depend on the number of records.
 func BenchmarkFollow(b *testing.B) {
 	for _, n := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r := mustOpenReplica(b, newPath(b))
-			good, bad := manyRecords(n)
+			var good, bad []Record
+			for i := range n {
+				good = append(good, tokenRecord(sharedToken(i, fmt.Sprint(i))))
+				bad = append(bad, Record{TokensTable, good[i].Key, []byte("bad")})
+			}
 			for b.Loop() {
 				follow(b, r, bad...)
 				follow(b, r, good...)

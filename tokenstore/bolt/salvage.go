@@ -78,6 +78,7 @@ var recordBuckets = map[string]func(key, value []byte) bool{
 	string(elsewhereBucket):       notSalvaged,
 	string(daysElsewhereBucket):   notSalvaged,
 	string(totalsElsewhereBucket): notSalvaged,
+	string(noteBucket):            validNote,
 	string(metaBucket): func(key, _ []byte) bool {
 		return slices.ContainsFunc(metaKeys, func(known []byte) bool { return bytes.Equal(key, known) })
 	},
