@@ -59,11 +59,14 @@ func verify(file *os.File) (*boltfile.Structure, error) {
 }
 
 // openVerified opens the file if its structure is sound. Otherwise it rebuilds the file, opens
-// the new one and closes file.
+// the new one and closes file. It doesn't rebuild a replica as a store.
 func (b *Backend) openVerified(file *os.File, structure *boltfile.Structure) (*handle, error) {
 	faults := b.format.structureFaults(structure)
 	if len(faults) == 0 {
 		return newHandle(file)
+	}
+	if b.format == storeFormat && salvagedFormat(structure) == replicaFormat {
+		return nil, errors.Join(errReplica, file.Close())
 	}
 	h, err := b.replaceWith(structure, faults, true)
 	if err != nil {

@@ -319,10 +319,9 @@ func snapshotOf(t testing.TB, path string) map[string]map[string]string {
 	return found
 }
 
-// TestReplicaRootDamage verifies that Repair recognizes a replica whose root page is damaged.
-func TestReplicaRootDamage(t *testing.T) {
-	t.Parallel()
-	path, u := filledReplica(t, 200)
+// damageRoot overwrites a file's root page.
+func damageRoot(t testing.TB, path string) {
+	t.Helper()
 	db, err := bbolt.Open(path, fileMode, nil)
 	check(t, err)
 	var root int64
@@ -333,14 +332,66 @@ func TestReplicaRootDamage(t *testing.T) {
 	check(t, err)
 	_, err = file.WriteAt(bytes.Repeat([]byte("damage"), int(pageSize)/6), root*pageSize)
 	check(t, errors.Join(err, file.Close()))
-	if _, err := Repair(path, testTime); err != nil {
-		t.Fatal(err)
+}
+
+// TestReplicaRootDamage verifies that Open refuses a replica whose root page is damaged, and that
+// Repair recognizes it by any of the records that only a replica has.
+func TestReplicaRootDamage(t *testing.T) {
+	t.Parallel()
+	var tokens, users Update
+	for i := range 200 {
+		tok := sharedToken(i, fmt.Sprint(i))
+		tok.UpdatedAt = testTime
+		tokens.Records = append(tokens.Records, tokenRecord(tok))
+		users.Usage = append(users.Usage, nodeUsage("node", tok, 1))
 	}
-	r := mustOpenReplica(t, path)
-	checkNoteState(t, r, longNote, false)
-	check(t, r.Follow(u))
-	if n := checkSound(t, r).Health().Damaged; n > 0 {
-		t.Errorf("got %d damaged tokens, want none", n)
+	users.Records = tokens.Records
+	note := tokens
+	note.Note = []byte(longNote)
+	days, dayTotals := tokens, tokens
+	for i := range tokenstore.Day(100) {
+		days.Usage = append(days.Usage, nodeUsage("node", sharedToken(1, "1"), 1, usedOn(today-i, 1)))
+		dayTotals.Totals = append(dayTotals.Totals, NodeTotal{"node", total(today-i, 1)})
+	}
+	for name, u := range map[string]Update{"note": note, "usage": users, "days": days, "totals": dayTotals} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := mustOpenReplica(t, newPath(t))
+			path := r.path
+			check(t, r.Follow(u))
+			check(t, r.Close())
+			damageRoot(t, path)
+			before := files(t, filepath.Dir(path))
+			if err := openAndClose(path); !errors.Is(err, errReplica) {
+				t.Errorf("Open: got err %v, want that it is a replica", err)
+			}
+			if !maps.Equal(files(t, filepath.Dir(path)), before) {
+				t.Error("Open changed the file")
+			}
+			done, err := Repair(path, testTime)
+			check(t, err)
+			lost := slices.Contains(done.Lost.Records, tokenstore.Loss{Bucket: "note", What: "the replica's note"})
+			if lost != (u.Note == nil) {
+				t.Errorf("got losses %+v", done.Lost.Records)
+			}
+			r = mustOpenReplica(t, path)
+			checkNoteState(t, r, string(u.Note), false)
+			check(t, r.Follow(u))
+			if n := checkSound(t, r).Health().Damaged; n > 0 {
+				t.Errorf("got %d damaged tokens, want none", n)
+			}
+		})
+	}
+}
+
+// TestStoreRootDamage verifies that no record of a store is mistaken for one of a replica.
+func TestStoreRootDamage(t *testing.T) {
+	t.Parallel()
+	path, tokens := filledStore(t, 200)
+	damageRoot(t, path)
+	s := openStore(t, mustOpen(t, path))
+	for _, tok := range tokens {
+		authenticate(t, s, tok)
 	}
 }
 

@@ -94,8 +94,14 @@ func salvagedFormat(source *boltfile.Structure) format {
 		return f
 	}
 	for key, value := range source.Salvage() {
-		if len(key) > dayKeyLength && len(key) <= dayKeyLength+maxNodeLength {
-			if _, err := tokenstore.DecodeDay(key, keyDay(key), value); err == nil {
+		if validNote(key, value) {
+			return replicaFormat
+		}
+		for _, part := range elsewhereBuckets {
+			if part.prefix == totalKeyLength && len(key) == dayKeyLength {
+				continue // it may be a token's day in a store
+			}
+			if isElsewhereKey(key, part.prefix) && validElsewhere(part.name, key, value) {
 				return replicaFormat
 			}
 		}
