@@ -114,7 +114,7 @@ func (r *rebuilder) readEnded() (err error) {
 }
 
 // damagedTokens contains the tokens that will be damaged in the new file. The value is false
-// for tokens that were already damaged.
+// for tokens that aren't lost: they were already damaged, or a store can't have them.
 type damagedTokens map[token.ID]bool
 
 func (d damagedTokens) has(id token.ID) bool {
@@ -140,16 +140,18 @@ func (r *rebuilder) tokens() error {
 		sum, known := sums[id]
 		delete(sums, id)
 		tok, err := reader.Token(id, best.value)
+		current := err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id]
 		switch {
-		case err == nil && known && sum == tokenstore.RecordChecksum(best.value) && !outdated[id] &&
-			!r.endedSecrets[tok.Digest]:
+		case current && !r.endedSecrets[tok.Digest]:
 			return r.copyToken(tok, best.value)
 		case err == nil:
 			for _, d := range tok.Digests() {
 				r.digests = append(r.digests, secretEntry{d, [entryLength]byte(digestEntry(id, nil))})
 			}
 		}
-		damaged[id] = !bytes.Equal(best.value, lostRecord)
+		// A replica can have a token whose secret was taken out of service, but a store can't.
+		refused := current && r.sums()
+		damaged[id] = !refused && !bytes.Equal(best.value, lostRecord)
 		return nil
 	}
 	var readErr error

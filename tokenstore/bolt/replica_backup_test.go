@@ -1,9 +1,12 @@
 package bolt
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -97,5 +100,69 @@ func TestReplicaBackup(t *testing.T) {
 	check(t, err)
 	if len(entries) != 1 {
 		t.Errorf("the directory contains %v, want only the replica", entries)
+	}
+}
+
+// TestReplicaBackupDamage verifies that a backup doesn't silently lack a damaged record: Backup fails
+// and has the replica rebuilt.
+func TestReplicaBackupDamage(t *testing.T) {
+	t.Parallel()
+	for _, bucket := range [][]byte{tokensBucket, digestsBucket, endedBucket, auditBucket, requestsBucket, usageBucket,
+		daysBucket, totalsBucket, refusalsBucket, elsewhereBucket, daysElsewhereBucket, totalsElsewhereBucket} {
+		t.Run(string(bucket), func(t *testing.T) {
+			t.Parallel()
+			r, one, _ := usedReplica(t)
+			ended := tokenstore.EndedSecret{Digest: token.DigestOf("ended"), At: testTime}
+			request := tokenstore.KeptRequest{Key: token.DigestOf("key"), Body: token.DigestOf("body"), ID: one.ID,
+				Time: testTime}
+			entry := tokenstore.AuditEntry{Time: testTime, TokenID: one.ID}
+			key := auditKey(tokenstore.AuditPosition{Time: entry.Time, Sequence: 1})
+			u := Update{Complete: true, Records: []Record{
+				tokenRecord(one),
+				{EndedTable, ended.Digest[:], tokenstore.EncodeEnded(ended)},
+				{AuditTable, key, tokenstore.EncodeAuditEntry(key, entry)},
+				{RequestsTable, request.Key[:], tokenstore.EncodeRequest(request)},
+			}}
+			check(t, r.Follow(u))
+			check(t, r.update(func(tx *bbolt.Tx) error {
+				key, value := tx.Bucket(bucket).Cursor().First()
+				value = bytes.Clone(value)
+				value[len(value)-1] ^= 1
+				return tx.Bucket(bucket).Put(key, value)
+			}))
+			checkBackupFails(t, r, string(bucket))
+			if bucket := string(bucket); bucket == "tokens" || bucket == "digests" {
+				if n := r.Health().Damaged; n != 1 {
+					t.Errorf("got %d damaged tokens after the rebuild, want 1", n)
+				}
+			}
+			check(t, openBackup(t, r).Close()) // a token that is known as damaged is no obstacle
+			check(t, r.Follow(u))
+			check(t, openBackup(t, r).Close())
+		})
+	}
+}
+
+// checkBackupFails verifies that Backup fails because of damage in a bucket, and waits until the
+// replica is rebuilt.
+func checkBackupFails(t *testing.T, r *Replica, bucket string) {
+	t.Helper()
+	_, _, err := r.Backup()
+	if bucket == "digests" {
+		bucket = "tokens" // a token needs its digest entry
+	}
+	if !errors.Is(err, errDamage) || !errors.Is(err, tokenstore.ErrUnavailable) ||
+		!strings.Contains(err.Error(), bucket) {
+		t.Errorf("got err %v, want damage in bucket %q", err, bucket)
+	}
+	r.background.group.Wait()
+	if repairs := r.Health().Repairs; len(repairs) != 1 || len(repairs[0].Faults) == 0 {
+		t.Errorf("got repairs %+v, want one", repairs)
+	}
+	checkNoteState(t, r, "", false)
+	entries, err := os.ReadDir(filepath.Dir(r.path))
+	check(t, err)
+	if len(entries) != 2 {
+		t.Errorf("the directory contains %v, want the replica and the damaged file", entries)
 	}
 }

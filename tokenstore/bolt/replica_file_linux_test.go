@@ -284,6 +284,16 @@ func testReplicaDamage(t *testing.T, damaged []byte, rebuild func(t *testing.T, 
 // damageOpenReplica opens a replica, damages a page of a bucket and has it rebuilt.
 func damageOpenReplica(t *testing.T, path string, name []byte) *Replica {
 	t.Helper()
+	r := openDamaged(t, path, name)
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.rebuildCurrent(r.current.Load(), []string{"test"}, true)
+	return r
+}
+
+// openDamaged opens a replica and then damages a page of a bucket.
+func openDamaged(t *testing.T, path string, name []byte) *Replica {
+	t.Helper()
 	damaged := copied(t, path)
 	damageLeaf(t, damaged, name)
 	r := mustOpenReplica(t, path)
@@ -293,10 +303,23 @@ func damageOpenReplica(t *testing.T, path string, name []byte) *Replica {
 	check(t, err)
 	_, err = file.Write(content)
 	check(t, errors.Join(err, file.Close()))
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	r.rebuildCurrent(r.current.Load(), []string{"test"}, true)
 	return r
+}
+
+// TestReplicaBackupPageDamage verifies that a backup that finds a damaged page has the replica
+// rebuilt.
+func TestReplicaBackupPageDamage(t *testing.T) {
+	t.Parallel()
+	path, _ := filledReplica(t, 200)
+	r := openDamaged(t, path, auditBucket)
+	if _, _, err := r.Backup(); !errors.Is(err, errDamage) || !errors.Is(err, tokenstore.ErrUnavailable) {
+		t.Errorf("got err %v, want damage", err)
+	}
+	r.background.group.Wait()
+	if n := len(r.Health().Repairs); n != 1 {
+		t.Errorf("got %d repairs, want 1", n)
+	}
+	check(t, openBackup(t, r).Close())
 }
 
 // snapshotOf returns the entries of the buckets of a replica with shared content.

@@ -42,8 +42,8 @@ func fuzzRecord(kind byte, b []byte) Record {
 	return Record{Table(kind/8%4) + 1, b[:half], b[half:]}
 }
 
-// FuzzFollow follows arbitrary records. The file must stay sound, and the number of damaged
-// tokens must be right.
+// FuzzFollow follows arbitrary records. The file must stay sound, a backup must succeed, and the
+// number of damaged tokens must be right.
 func FuzzFollow(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 3, 0, 0, 0, 2, 0, 0, 0}, uint8(2))
 	f.Add([]byte{0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 2, 1, 2, 0, 0, 0}, uint8(1))
@@ -68,6 +68,9 @@ func FuzzFollow(f *testing.F) {
 			}
 		}
 		check(t, r.Follow(u))
+		backup, _, err := r.Backup()
+		check(t, err)
+		check(t, backup.Close())
 		damaged := r.Health().Damaged
 		check(t, r.Close())
 		report, err := Check(path)
