@@ -318,6 +318,12 @@ func (r *rebuilder) orders() error {
 	return nil
 }
 
+// maxAuditSpan is the range of sequence numbers from which gaps no longer count as lost audit
+// entries. A shared store makes its numbers from the time, so they have large gaps although nothing
+// is lost: in two seconds, they grow by more than maxAuditSpan. A store that was restored from a
+// backup of a replica contains such numbers.
+const maxAuditSpan = 1 << 32
+
 func (r *rebuilder) audit() error {
 	var readErr error
 	_, salvaged := r.salvaged[string(auditBucket)]
@@ -343,12 +349,15 @@ func (r *rebuilder) audit() error {
 		}
 	}
 	newest := max(last, r.source.File().Sequence(auditBucket))
+	span := newest - first + 1
+	countable := salvaged && r.format == storeFormat && count > 0
 	switch {
 	case !salvaged && unreadable > 0:
 		r.lose(auditBucket, "%d entries", unreadable)
-	case salvaged && r.format == storeFormat && count > 0 && newest-first+1 > count:
-		// Gaps in the sequence numbers are lost entries. A replica has gaps of its own.
-		r.lose(auditBucket, "%d entries", newest-first+1-count)
+	case countable && span >= maxAuditSpan:
+		r.lose(auditBucket, "an unknown number of entries")
+	case countable && span > count: // gaps in a store's sequence numbers are lost entries
+		r.lose(auditBucket, "%d entries", span-count)
 	}
 	return errors.Join(readErr, r.sink.setSequence(auditBucket, newest))
 }

@@ -322,6 +322,34 @@ func TestReplicaBackupPageDamage(t *testing.T) {
 	check(t, openBackup(t, r).Close())
 }
 
+// TestAuditLosses verifies that the gaps in a store's sequence numbers count as lost audit entries,
+// unless the numbers come from a shared store.
+func TestAuditLosses(t *testing.T) {
+	t.Parallel()
+	path, _ := filledReplica(t, 200) // uses every other number
+	r := mustOpenReplica(t, path)
+	for _, shared := range []bool{false, true} {
+		if shared {
+			key := auditKey(tokenstore.AuditPosition{Time: testTime, Sequence: uint64(testTime.UnixMicro()) << 12})
+			entry := tokenstore.AuditEntry{Time: testTime}
+			follow(t, r, Record{AuditTable, key, tokenstore.EncodeAuditEntry(key, entry)})
+		}
+		path := newPath(t)
+		_, err := Restore(saveBackup(t, r), path, testTime)
+		check(t, err)
+		damageLeaf(t, path, auditBucket)
+		done, err := Repair(path, testTime)
+		check(t, err)
+		what := "an unknown number of entries"
+		if !shared {
+			what = fmt.Sprintf("%d entries", len(records(t, mustOpen(t, path), AuditTable))-1)
+		}
+		if want := []tokenstore.Loss{{Bucket: "audit", What: what}}; !reflect.DeepEqual(done.Lost.Records, want) {
+			t.Errorf("got losses %+v, want %+v", done.Lost.Records, want)
+		}
+	}
+}
+
 // snapshotOf returns the entries of the buckets of a replica with shared content.
 func snapshotOf(t testing.TB, path string) map[string]map[string]string {
 	t.Helper()
