@@ -68,7 +68,7 @@ func TestWrongKind(t *testing.T) {
 			"Restore to nothing":  {restore(replica, missing), replica, isReplica},
 			"Restore over itself": {restore(replica, replica), replica, isReplica},
 		} {
-			if err := c.call(c.path); err == nil || !strings.Contains(err.Error(), c.want) ||
+			if err := c.call(c.path); err == nil || strings.Count(err.Error(), c.want) != 1 ||
 				!strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), "name another file") {
 				t.Errorf("%s, damaged %v: got err %v, want one with the path, %q and advice", what, damaged, err,
 					c.want)

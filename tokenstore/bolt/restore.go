@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,8 @@ import (
 // its new path, or "" if there was no store. If Restore fails, the old store remains at path.
 // Neither file may be a replica.
 func Restore(backup, path string, now time.Time) (kept string, err error) {
-	if err := errors.Join(refuseReplica(backup), refuseReplica(path)); err != nil {
+	// Return only one error, because both may be the same file.
+	if err := cmp.Or(refuseReplica(backup), refuseReplica(path)); err != nil {
 		return "", err
 	}
 	report, err := Check(backup)
