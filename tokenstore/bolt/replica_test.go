@@ -337,16 +337,20 @@ func checkNoteState(t testing.TB, r *Replica, want string, wantComplete bool) {
 	}
 }
 
-// TestNoteIsAtomic verifies that copies of the file made while a replica follows have the note of
-// the records that they have.
+// TestNoteIsAtomic verifies that Follow makes a single transaction, and that each copy of the file
+// has the note that belongs to its records.
 func TestNoteIsAtomic(t *testing.T) {
 	t.Parallel()
 	r := mustOpenReplica(t, newPath(t))
 	checkNoteIs(t, r, "")
 	times := tokenstore.State{Announced: testTime, BackedUp: testTime.Add(time.Hour), Elapsed: testTime}
 	for i := range 5 {
+		before := r.Sequence()
 		check(t, r.Follow(Update{Records: []Record{tokenRecord(sharedToken(i, fmt.Sprint(i)))},
 			Times: times, Note: fmt.Append(nil, i)}))
+		if got := r.Sequence(); got != before+1 {
+			t.Errorf("Follow made %d transactions, want 1", got-before)
+		}
 		killed := mustOpenReplica(t, copied(t, r.path)) // what a killed process leaves behind
 		checkNoteIs(t, killed, fmt.Sprint(i))
 		if n := len(records(t, killed.Backend, TokensTable)); n != i+1 {
