@@ -114,7 +114,7 @@ func TestBackupReadSlowly(t *testing.T) {
 	}
 }
 
-// damageRecord flips a bit in the first value of a bucket and closes the file.
+// damageRecord flips a bit in the first value of a bucket.
 func damageRecord(t testing.TB, b *Backend, bucket []byte) {
 	t.Helper()
 	check(t, b.update(func(tx *bbolt.Tx) error {
@@ -123,6 +123,13 @@ func damageRecord(t testing.TB, b *Backend, bucket []byte) {
 		value[len(value)/2] ^= 1
 		return tx.Bucket(bucket).Put(key, value)
 	}))
+}
+
+// damageClosed damages the first record of a bucket of a closed store.
+func damageClosed(t testing.TB, path string, bucket []byte) {
+	t.Helper()
+	b := mustOpen(t, path)
+	damageRecord(t, b, bucket)
 	check(t, b.Close())
 }
 
@@ -139,7 +146,7 @@ func TestCheckProblems(t *testing.T) {
 		}
 	}
 	damaged := func(bucket []byte) func(testing.TB, string) {
-		return func(t testing.TB, path string) { damageRecord(t, mustOpen(t, path), bucket) }
+		return func(t testing.TB, path string) { damageClosed(t, path, bucket) }
 	}
 	for name, test := range map[string]struct {
 		damage func(testing.TB, string)
@@ -273,7 +280,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, err := Restore(path, path, testTime); err == nil {
 		t.Error("Restore accepted the store itself as a backup")
 	}
-	damageRecord(t, mustOpen(t, backup), tokensBucket)
+	damageClosed(t, backup, tokensBucket)
 	if _, err := Restore(backup, path, testTime); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Restore of a damaged backup: got err %v, want an error about the damage", err)
 	}
@@ -322,7 +329,7 @@ func TestCheckBackup(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}
 	}
-	damageRecord(t, mustOpen(t, backup), tokensBucket)
+	damageClosed(t, backup, tokensBucket)
 	if _, err := CheckBackup(backup); err == nil || strings.Contains(err.Error(), backup) {
 		t.Errorf("a damaged record: got %v", err)
 	}

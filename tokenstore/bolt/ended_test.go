@@ -33,7 +33,7 @@ func TestEndedEntryDamaged(t *testing.T) {
 	check(t, err)
 	check(t, s.Delete(tok.ID, token.AnyVersion, testActor))
 	check(t, s.Close())
-	damageRecord(t, mustOpen(t, path), endedBucket)
+	damageClosed(t, path, endedBucket)
 	if report, err := Check(path); err != nil || len(report.Problems) != 1 ||
 		!strings.Contains(report.Problems[0], "taken out of service") {
 		t.Errorf("Check: got problems %v, err %v, want the ended secret reported", report.Problems, err)

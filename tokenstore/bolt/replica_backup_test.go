@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -124,16 +123,11 @@ func TestReplicaBackupDamage(t *testing.T) {
 				{RequestsTable, request.Key[:], tokenstore.EncodeRequest(request)},
 			}}
 			check(t, r.Follow(u))
-			check(t, r.update(func(tx *bbolt.Tx) error {
-				key, value := tx.Bucket(bucket).Cursor().First()
-				value = bytes.Clone(value)
-				value[len(value)-1] ^= 1
-				return tx.Bucket(bucket).Put(key, value)
-			}))
+			damageRecord(t, r.Backend, bucket)
 			checkBackupFails(t, r, string(bucket))
 			if bucket := string(bucket); bucket == "tokens" || bucket == "digests" {
-				if n := r.Health().Damaged; n != 1 {
-					t.Errorf("got %d damaged tokens after the rebuild, want 1", n)
+				if r.Health().Damaged == 0 {
+					t.Error("got no damaged token after the rebuild")
 				}
 			}
 			check(t, openBackup(t, r).Close()) // a token that is known as damaged is no obstacle

@@ -242,7 +242,9 @@ func TestReplicaDamage(t *testing.T) {
 			t.Run("entry/"+string(bucket)+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				testReplicaDamage(t, bucket, func(t *testing.T, path string) *Replica {
-					damageRecord(t, mustOpenReplica(t, path).Backend, bucket)
+					r := mustOpenReplica(t, path)
+					damageRecord(t, r.Backend, bucket)
+					check(t, r.Close())
 					return rebuild(t, path)
 				})
 			})
@@ -271,8 +273,8 @@ func testReplicaDamage(t *testing.T, damaged []byte, rebuild func(t *testing.T, 
 		t.Errorf("got %d damaged tokens, want none", n)
 	}
 	got := snapshotOf(t, r.path)
-	// Damage to this node's own usage is the only damage that following doesn't undo. A lost usage
-	// record is recreated from its day records.
+	// Following undoes all damage except to this node's own usage. The rebuild recreates a lost usage
+	// record from the token's day records and moves the newest one into it.
 	lost := map[string][]string{"usage": {"usage", "days"}, "days": {"days"}}[string(damaged)]
 	for bucket := range want {
 		if !slices.Contains(lost, bucket) && !reflect.DeepEqual(got[bucket], want[bucket]) {
@@ -350,14 +352,14 @@ func TestAuditLosses(t *testing.T) {
 	}
 }
 
-// snapshotOf returns the entries of the buckets of a replica with shared content.
+// snapshotOf returns the shared records and the usage in a replica, by bucket.
 func snapshotOf(t testing.TB, path string) map[string]map[string]string {
 	t.Helper()
 	r := mustOpenReplica(t, copied(t, path))
 	defer func() { check(t, r.Close()) }()
 	found := make(map[string]map[string]string)
 	check(t, r.view(func(tx *bbolt.Tx) error {
-		for _, name := range append(replicaFormat.buckets(), endedBucket) {
+		for _, name := range append(replicaFormat.buckets(), endedBucket, totalsBucket) {
 			entries := make(map[string]string)
 			found[string(name)] = entries
 			check(t, tx.Bucket(name).ForEach(func(key, value []byte) error {
