@@ -73,7 +73,7 @@ func Check(path string) (Report, error) {
 	}
 	b.current.Store(h)
 	if err = b.view(f.checkSchema); err == nil {
-		err = checkRecords(b.view, checkStep, &report, func() bool { return false })
+		err = f.checkRecords(b.view, checkStep, &report, func() bool { return false })
 	}
 	return report, errors.Join(err, b.Close())
 }
@@ -83,11 +83,12 @@ func Check(path string) (Report, error) {
 const checkStep = 5000
 
 // checkRecords checks all records, step records per transaction, until stop returns true.
-func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Report, stop func() bool) error {
+func (f format) checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Report,
+	stop func() bool) error {
 	if err := view(func(tx *bbolt.Tx) error { checkMeta(tx, report); return nil }); err != nil {
 		return err
 	}
-	for _, part := range checks {
+	for _, part := range f.checks() {
 		var last []byte
 		for more := true; more && !stop(); {
 			err := view(func(tx *bbolt.Tx) error {
@@ -116,26 +117,31 @@ func checkRecords(view func(func(*bbolt.Tx) error) error, step int, report *Repo
 	return nil
 }
 
-// checks lists the buckets and the functions that check their entries.
-var checks = []struct {
+// bucketCheck is a bucket and the function that checks each of its entries.
+type bucketCheck struct {
 	bucket []byte
 	check  func(tx *bbolt.Tx, report *Report, key, value []byte)
-}{
-	{tokensBucket, checkToken},
-	{digestsBucket, checkDigest},
-	{createdBucket, checkOrder(tokenstore.OrderCreated)},
-	{expiresBucket, checkOrder(tokenstore.OrderExpires)},
-	{usageBucket, checkUsage},
-	{daysBucket, checkDay},
-	{totalsBucket, checkTotal},
-	{refusalsBucket, checkRefusals},
-	{auditBucket, checkAudit},
-	{requestsBucket, checkKeptRequest},
-	{endedBucket, checkEndedSecret},
-	{elsewhereBucket, checkElsewhere(elsewhereBucket, len(token.ID{}))},
-	{daysElsewhereBucket, checkElsewhere(daysElsewhereBucket, dayKeyLength)},
-	{totalsElsewhereBucket, checkElsewhere(totalsElsewhereBucket, totalKeyLength)},
-	{noteBucket, checkNote},
+}
+
+// checks returns the checks of all buckets with records.
+func (f format) checks() []bucketCheck {
+	return []bucketCheck{
+		{tokensBucket, checkToken},
+		{digestsBucket, checkDigest},
+		{createdBucket, checkOrder(tokenstore.OrderCreated)},
+		{expiresBucket, checkOrder(tokenstore.OrderExpires)},
+		{usageBucket, checkUsage},
+		{daysBucket, checkDay},
+		{totalsBucket, checkTotal},
+		{refusalsBucket, checkRefusals},
+		{auditBucket, checkAudit},
+		{requestsBucket, checkKeptRequest},
+		{endedBucket, checkEndedSecret(f)},
+		{elsewhereBucket, checkElsewhere(elsewhereBucket, len(token.ID{}))},
+		{daysElsewhereBucket, checkElsewhere(daysElsewhereBucket, dayKeyLength)},
+		{totalsElsewhereBucket, checkElsewhere(totalsElsewhereBucket, totalKeyLength)},
+		{noteBucket, checkNote},
+	}
 }
 
 // checkMeta checks the times and the flush state.
@@ -272,23 +278,26 @@ func checkKeptRequest(tx *bbolt.Tx, report *Report, key, record []byte) {
 	}
 }
 
-func checkEndedSecret(tx *bbolt.Tx, report *Report, key, record []byte) {
-	if len(key) != len(token.Digest{}) {
-		report.add("a secret that was taken out of service has a key of %d bytes", len(key))
-		return
-	}
-	if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
-		report.add("a secret that was taken out of service: %v", err)
-	}
-	if replicaFormat.checkSchema(tx) == nil {
-		return // a replica has the records that the shared store has
-	}
-	id, err := entryID(tx.Bucket(digestsBucket).Get(key))
-	if err != nil {
-		return // no token has this secret, as expected
-	}
-	if tok, err := readToken(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
-		report.add("token %s has a secret that was taken out of service", id)
+// checkEndedSecret returns a function that checks the secrets that were taken out of service.
+func checkEndedSecret(f format) func(tx *bbolt.Tx, report *Report, key, record []byte) {
+	return func(tx *bbolt.Tx, report *Report, key, record []byte) {
+		if len(key) != len(token.Digest{}) {
+			report.add("a secret that was taken out of service has a key of %d bytes", len(key))
+			return
+		}
+		if _, err := tokenstore.DecodeEnded(token.Digest(key), record); err != nil {
+			report.add("a secret that was taken out of service: %v", err)
+		}
+		if f == replicaFormat {
+			return // a shared store can have a token with such a secret, and the replica copies it
+		}
+		id, err := entryID(tx.Bucket(digestsBucket).Get(key))
+		if err != nil {
+			return // no token has this secret, as expected
+		}
+		if tok, err := readToken(tx, id); err == nil && bytes.Equal(key, tok.Digest[:]) {
+			report.add("token %s has a secret that was taken out of service", id)
+		}
 	}
 }
 

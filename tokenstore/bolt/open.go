@@ -163,7 +163,7 @@ func (b *Backend) prepare(h *handle) error {
 // contradict each other.
 func (b *Backend) verifyRecords() {
 	var report Report
-	err := checkRecords(b.view, checkStep, &report, b.closed.Load)
+	err := b.format.checkRecords(b.view, checkStep, &report, b.closed.Load)
 	switch {
 	case b.closed.Load():
 		return
