@@ -8,6 +8,7 @@
 //	├── recorded  latest time recorded, 8 bytes and a checksum
 //	├── passed    elapsed time, same encoding
 //	├── told      time up to which expiring tokens have been reported, same encoding
+//	├── backed up  time of the last backup, same encoding
 //	├── whole     key of the last day record whose hours were added up
 //	├── identity  random number shared only by the store and its copies
 //	└── transaction  number of the transaction that wrote the root page
@@ -26,11 +27,13 @@
 // A replica (see [Replica]) has a version of its own and these buckets and keys in addition:
 //
 //	meta
-//	└── whole elsewhere  like whole, for the days of other nodes
+//	└── whole elsewhere  like whole, for the "days elsewhere" bucket
 //	elsewhere         id, node            usage record of another node, without days
 //	days elsewhere    day, id, node       day record of another node; all days
 //	totals elsewhere  day, node           day record of another node, for all tokens together
-//	note              note                the cluster's note and a checksum
+//	note
+//	├── note        the cluster's note and a checksum
+//	└── incomplete  empty; exists if a rebuild may have lost records
 //
 // Times in keys are microseconds since 1970, 8 bytes, big endian. The token and tokenstore
 // packages define the formats and checksums of the records (see EncodeToken, for example).

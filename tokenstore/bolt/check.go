@@ -311,7 +311,7 @@ func checkElsewhere(name []byte, prefix int) func(tx *bbolt.Tx, report *Report, 
 		}
 		for _, needed := range neededFor(name, key) {
 			if !has(tx.Bucket(needed.bucket), needed.key) {
-				report.add("a record of another node's usage belongs to nothing in bucket %q", needed.bucket)
+				report.add("a record of another node's usage has no matching record in bucket %q", needed.bucket)
 			}
 		}
 		if !validElsewhere(name, key, record) {

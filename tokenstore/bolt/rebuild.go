@@ -67,10 +67,10 @@ var errNothingFound = errors.New("no token store data was found in the file; res
 // rebuild copies source's valid records into a new file of the given format at path, which must
 // be an empty file. damaged states whether the reason for the rebuild is damage.
 //
-// The new file can be a store although source is a replica. Each token's usage is then the sum
-// of all nodes' usage.
+// If source is a replica and the new file is a store, each token's usage is the sum of all nodes'
+// usage.
 //
-// A replica that was damaged may lack records, so it is marked as incomplete.
+// A new replica is marked as incomplete if source was, if damaged is set or if records were lost.
 func rebuild(source *boltfile.Structure, path string, f format, damaged bool) (lost Losses, err error) {
 	options := boltOptions()
 	options.NoSync, options.NoGrowSync = true, true // synced once at the end
@@ -101,8 +101,7 @@ func (r *rebuilder) lose(bucket []byte, format string, args ...any) {
 }
 
 // readEnded collects the secrets that were taken out of service. A token record with one of
-// these secrets is outdated. In a sound replica it isn't, because a replica has the records that
-// the shared store has.
+// these secrets is outdated, except in a sound replica: the shared store may have such a token too.
 func (r *rebuilder) readEnded() (err error) {
 	if r.format == replicaFormat && !r.damaged {
 		return nil

@@ -60,8 +60,8 @@ type Update struct {
 // Follow makes all changes in u. They are on disk when Follow returns.
 //
 // A token record that can't be decoded makes the token damaged: its secrets are still known, but
-// it can't be used until a later Update has a good record. The same happens to a token if
-// another token's record has one of its secrets. Follow skips other records that can't be
+// it can't be used until a later Update replaces the record with a good one or deletes it. The same
+// happens to a token if another token's record has one of its secrets. Follow skips other records that can't be
 // decoded, records with invalid keys, usage of invalid node names and usage of tokens that don't
 // exist. Deleting a token deletes its usage at all nodes.
 func (r *Replica) Follow(u Update) error {

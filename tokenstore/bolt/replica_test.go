@@ -241,8 +241,8 @@ func records(t testing.TB, b *Backend, table Table) (found []Record) {
 	return found
 }
 
-// TestFollowStore verifies that a replica that follows a store's records has the same records,
-// and that deleting them leaves nothing behind.
+// TestFollowStore verifies that a replica that follows all records of a store has the same records,
+// and that deleting them leaves no index entries behind.
 func TestFollowStore(t *testing.T) {
 	t.Parallel()
 	b := mustOpen(t, newPath(t))
@@ -280,7 +280,7 @@ func TestFollowStore(t *testing.T) {
 	if !reflect.DeepEqual(after, all[2:4]) {
 		t.Errorf("got records %v after the second, want %v", after, all[2:4])
 	}
-	// Damaged records are skipped.
+	// Follow skips records that can't be decoded and records with invalid keys.
 	var damaged []Record
 	for _, record := range all {
 		if record.Table != TokensTable {
@@ -305,8 +305,8 @@ func TestFollowStore(t *testing.T) {
 	}))
 }
 
-// TestFollowEnded verifies that a token whose secret was taken out of service is what the shared
-// store says that it is, in any order, and that this is no damage.
+// TestFollowEnded verifies that a replica can have a token whose secret was taken out of service,
+// that this doesn't count as damage, and that a backup has the token as a damaged one.
 func TestFollowEnded(t *testing.T) {
 	t.Parallel()
 	r := mustOpenReplica(t, newPath(t))

@@ -125,7 +125,7 @@ func removeElsewhere(tx *bbolt.Tx, id token.ID) error {
 	return errors.Join(deleteKeys(elsewhere, keys), removeDays(tx.Bucket(daysElsewhereBucket), id))
 }
 
-// forgetNodes deletes the usage of other nodes.
+// forgetNodes deletes the usage and the totals of the named nodes.
 func forgetNodes(tx *bbolt.Tx, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -150,8 +150,8 @@ func forgetNodes(tx *bbolt.Tx, names []string) error {
 	return nil
 }
 
-// elsewhereBuckets lists the buckets whose keys end with a node's name, and the length of what
-// comes before it.
+// elsewhereBuckets lists the buckets whose keys end with a node's name. prefix is the length of the
+// part of the key before the name.
 var elsewhereBuckets = []struct {
 	name   []byte
 	prefix int
@@ -159,7 +159,7 @@ var elsewhereBuckets = []struct {
 	{elsewhereBucket, len(token.ID{})}, {daysElsewhereBucket, dayKeyLength}, {totalsElsewhereBucket, totalKeyLength},
 }
 
-// forgetOwn deletes this node's usage.
+// forgetOwn deletes this node's usage, days, totals and refusals.
 func forgetOwn(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{usageBucket, daysBucket, totalsBucket, refusalsBucket} {
 		if tx.Bucket(name) == nil {
@@ -176,8 +176,12 @@ func forgetOwn(tx *bbolt.Tx) error {
 }
 
 // Elsewhere returns the sum of the token's usage at all other nodes, including the days from
-// first to last. It doesn't wait for the disk. If the error is [token.ErrDamaged], the sum lacks
-// the records that can't be read.
+// first to last. It returns a zero Usage if there is none. It doesn't wait for the disk.
+//
+// Elsewhere returns an error that wraps [token.ErrDamaged], together with the sum of the other
+// nodes' usage, if a node's usage record can't be decoded. It leaves out days that can't be decoded
+// and returns no error for them. If the file can't be read, the error wraps
+// [tokenstore.ErrUnavailable].
 func (r *Replica) Elsewhere(id token.ID, first, last tokenstore.Day) (tokenstore.Usage, error) {
 	byNode, err := r.ElsewhereByNode(id, first, last)
 	var sum usageSum
@@ -187,7 +191,8 @@ func (r *Replica) Elsewhere(id token.ID, first, last tokenstore.Day) (tokenstore
 	return sum.total, err
 }
 
-// ElsewhereByNode is like Elsewhere, but maps each node with usage of the token to that usage.
+// ElsewhereByNode is like Elsewhere, but maps the name of each node that has usage of the token to
+// that usage.
 func (r *Replica) ElsewhereByNode(id token.ID, first, last tokenstore.Day) (byNode map[string]tokenstore.Usage,
 	err error) {
 	err = r.viewNow(func(tx *bbolt.Tx) error {
