@@ -141,6 +141,7 @@ func (r *rebuilder) note() error {
 // follows for the first time.
 func (r *rebuilder) mayHaveNote() bool {
 	file := r.source.File()
+	isNote := func(name []byte) bool { return bytes.Equal(name, noteBucket) }
 	return file.Err() != nil || file.HasBucket(noteBucket) ||
-		slices.ContainsFunc(r.format.missingBuckets(file), func(name []byte) bool { return bytes.Equal(name, noteBucket) })
+		slices.ContainsFunc(r.format.missingBuckets(file), isNote)
 }
