@@ -123,7 +123,7 @@ func TestCaddyfiles(t *testing.T) {
 	leftOut := map[string]string{ // keyed by a line of the block
 		"rate_limit {":           "needs the plugin caddy-ratelimit",
 		"on token.expiring exec": "needs the plugin caddy-events-exec",
-		"store etcd {":           "needs the etcd store, and is validated by TestClusterCaddyfiles in etcdstore/integration",
+		"store etcd {":           "needs the etcd store; see TestClusterCaddyfiles in etcdstore/integration",
 	}
 	c := newCaddy(t, map[string]string{"MOLLYMAWK_TOKEN": "upstream"})
 	upstream := c.write("upstream", "secret")

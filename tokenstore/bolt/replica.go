@@ -61,9 +61,9 @@ type Update struct {
 //
 // A token record that can't be decoded makes the token damaged: its secrets are still known, but
 // it can't be used until a later Update replaces the record with a good one or deletes it. The same
-// happens to a token if another token's record has one of its secrets. Follow skips other records that can't be
-// decoded, records with invalid keys, usage of invalid node names and usage of tokens that don't
-// exist. Deleting a token deletes its usage at all nodes.
+// happens to a token if another token's record has one of its secrets. Follow skips other records
+// that can't be decoded, records with invalid keys, usage of invalid node names and usage of tokens
+// that don't exist. Deleting a token deletes its usage at all nodes.
 func (r *Replica) Follow(u Update) error {
 	damaged := 0
 	err := r.update(func(tx *bbolt.Tx) (err error) {

@@ -306,7 +306,8 @@ func TestFollowStore(t *testing.T) {
 }
 
 // TestFollowEnded verifies that a replica can have a token whose secret was taken out of service,
-// that this doesn't count as damage, and that a backup has the token as a damaged one.
+// that this doesn't count as damage when the file is rebuilt or repaired, and that a backup has the
+// token as a damaged one.
 func TestFollowEnded(t *testing.T) {
 	t.Parallel()
 	r := mustOpenReplica(t, newPath(t))
@@ -322,6 +323,11 @@ func TestFollowEnded(t *testing.T) {
 	if b := openBackup(t, r); b.Health().Damaged != 1 {
 		t.Errorf("got %d damaged tokens in the backup, want 1", b.Health().Damaged)
 	}
+	check(t, r.Close())
+	if done, err := Repair(r.path, testTime); err != nil || done.Kept != "" || len(done.Faults) > 0 {
+		t.Errorf("got repair result %+v, err %v", done, err)
+	}
+	checkStored(t, mustOpenReplica(t, r.path), one)
 }
 
 func checkNoteIs(t testing.TB, r *Replica, want string) {

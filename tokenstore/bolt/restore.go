@@ -260,7 +260,7 @@ func Repair(path string, now time.Time) (done Repaired, err error) {
 	structure := content.Verify(rootAge(content))
 	f := salvagedFormat(structure)
 	done.Faults = append(done.Faults, f.structureFaults(structure)...)
-	draft, lost, err := rebuildNextTo(path, structure, f, true)
+	draft, lost, err := rebuildNextTo(path, structure, f, len(done.Faults) > 0)
 	if err != nil {
 		return done, fmt.Errorf("repairing token store %s: %w", path, err)
 	}
