@@ -127,15 +127,15 @@ func TestDashboardAttention(t *testing.T) {
 		}
 	}
 
-	for name, link := range map[string]struct{ label, says string }{
-		"GitLab runner":         {"See requests", "since it was revoked"},
-		"GitHub Actions deploy": {"See who uses it", "The old secret was last used"},
+	for _, link := range []struct{ name, label, says string }{
+		{"GitLab runner", "See requests", "since it was revoked"},
+		{"GitHub Actions deploy", "See who uses it", "The old secret was last used"}, // its page is used below
 	} {
 		d.page("#overview")
-		d.shows("Needs attention", name)
-		d.click(`a[aria-label="` + link.label + ": " + name + `"]`)
+		d.shows("Needs attention", link.name)
+		d.click(`a[aria-label="` + link.label + ": " + link.name + `"]`)
 		d.shows(link.says)
-		if got := d.hash(); got != "key/"+d.id(name) {
+		if got := d.hash(); got != "key/"+d.id(link.name) {
 			t.Errorf("%s leads to #%s", link.label, got)
 		}
 	}
