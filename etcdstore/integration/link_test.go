@@ -26,7 +26,7 @@ type link struct {
 	// edit changes the commits that Watch yields. It may be nil.
 	edit func(cluster.Commit, func(cluster.Commit) error) error
 	// committing is called before each commit. It may be nil.
-	committing func([]cluster.Write) error
+	committing func([]cluster.Condition, []cluster.Write) error
 	// listing is called for each record of a snapshot. It may be nil.
 	listing func(cluster.Record) error
 	// received is the revision of the last commit that the node has received.
@@ -135,7 +135,7 @@ func (l *link) Commit(ctx context.Context, conditions []cluster.Condition, write
 	committing := l.committing
 	l.mu.Unlock()
 	if committing != nil {
-		if err := committing(writes); err != nil {
+		if err := committing(conditions, writes); err != nil {
 			return cluster.Result{}, err
 		}
 	}
@@ -164,7 +164,7 @@ func (l *link) slowList(f func()) {
 	}
 }
 
-func (l *link) setCommitting(f func([]cluster.Write) error) {
+func (l *link) setCommitting(f func([]cluster.Condition, []cluster.Write) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.committing = f

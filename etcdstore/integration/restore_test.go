@@ -132,7 +132,7 @@ func TestRestoreRaces(t *testing.T) {
 	// Canceled after some batches.
 	ctx, cancel := context.WithCancel(t.Context())
 	var batches atomic.Int32
-	nodes[0].link.setCommitting(func(writes []cluster.Write) error {
+	nodes[0].link.setCommitting(func(_ []cluster.Condition, writes []cluster.Write) error {
 		if len(writes) > 50 && batches.Add(1) == 3 {
 			cancel()
 		}

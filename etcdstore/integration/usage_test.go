@@ -2,9 +2,11 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/mollygate/mollygate/etcdstore/integration/etcdtest"
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
+	"github.com/mollygate/mollygate/tokenstore/cluster"
 )
 
 // wantUsage waits until all nodes know of the given number of allowed requests of a token, and
@@ -179,6 +182,42 @@ func TestUsage(t *testing.T) {
 	nodes[2].use(t, secret, 7)
 	wantUsage(t, nodes, tok.ID, uint64(want+7))
 	wantTotals(t, nodes, uint64(all+7))
+}
+
+// TestLateReport has etcd carry out a report whose outcome was unknown after a newer report. The newer
+// one must stay.
+func TestLateReport(t *testing.T) {
+	t.Parallel()
+	etcd := etcdtest.Start(t, 1)
+	nodes := startNodes(t, etcd, prefixOf(t.Name()), 2)
+	tok, secret := nodes[0].create(t)
+	for _, n := range nodes {
+		n.sync(t)
+	}
+	var late func() (cluster.Result, error)
+	delayed := make(chan struct{})
+	nodes[0].link.setCommitting(func(conditions []cluster.Condition, writes []cluster.Write) error {
+		report := slices.ContainsFunc(writes, func(w cluster.Write) bool { return strings.Contains(w.Key, "/totals/") })
+		if !report || late != nil {
+			return nil
+		}
+		late = func() (cluster.Result, error) {
+			return nodes[0].link.engine.Commit(t.Context(), conditions, writes)
+		}
+		close(delayed)
+		return errors.New("the outcome is unknown")
+	})
+	nodes[0].use(t, secret, 3)
+	check(t, nodes[0].Flush())
+	receive(t, delayed)
+	nodes[0].use(t, secret, 5)
+	wantUsage(t, nodes, tok.ID, 8)
+	result, err := late()
+	check(t, err)
+	nodes[1].sync(t)
+	if got := nodes[1].allowed(t, tok.ID); got != 8 || result.Committed {
+		t.Errorf("after the late report: %d requests, want 8; committed: %v", got, result.Committed)
+	}
 }
 
 // TestDamagedReplica damages a replica's file. The node must not count its usage twice after the

@@ -23,8 +23,8 @@ type allotment struct {
 	Nodes map[string]int64 `json:"nodes"`
 }
 
-// errConflict means that another node has changed the allotment at the same time.
-var errConflict = errors.New("another gate has changed the quota's parts at the same time")
+// errConflict means that a record has been changed since it was read.
+var errConflict = errors.New("the record in the shared store has been changed at the same time")
 
 // Allot implements tokenstore.Shared. A node gets a share of what is left that leaves enough for
 // the others, so shares become smaller toward the end.

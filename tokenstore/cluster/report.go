@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -199,6 +200,9 @@ func (b *Backend) reportAll(ctx context.Context) (size int, err error) {
 		written, err := b.writeReports(ctx, k, n, names)
 		if size += written; err != nil {
 			b.reporter.putBack(names)
+			if errors.Is(err, errConflict) && ctx.Err() == nil {
+				continue
+			}
 			return size, err
 		}
 		if size > reportRate && ctx.Err() == nil {
@@ -207,11 +211,18 @@ func (b *Backend) reportAll(ctx context.Context) (size int, err error) {
 	}
 }
 
-// writeReports writes the records with the given names.
+// writeReports writes the records with the given names, unless they have not changed. Each record
+// must have the revision at which it was read: after an attempt whose outcome is unknown, the shared
+// store may still carry out that attempt, and must not replace a newer record by an older one. The
+// error is then errConflict.
 func (b *Backend) writeReports(ctx context.Context, k keys, n note, names []string) (size int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.options.RequestTimeout)
 	defer cancel()
-	records, err := b.engine.Read(ctx, storeKey)
+	stored := []string{storeKey}
+	for _, name := range names {
+		stored = append(stored, k.usage(n.Node, name))
+	}
+	records, err := b.engine.Read(ctx, stored...)
 	if err != nil {
 		return 0, err
 	}
@@ -230,19 +241,38 @@ func (b *Backend) writeReports(ctx context.Context, k keys, n note, names []stri
 		if err != nil {
 			return 0, err
 		}
-		key := k.usage(n.Node, name)
-		if kind, day, _ := parseUsageName(name); record == nil || kind != totalsName && day < first {
+		old, key := records[i+1], stored[i+1]
+		if kind, day, _ := parseUsageName(name); kind != totalsName && day < first {
+			record = nil
+		}
+		if b.sameReport(old, record) {
+			continue
+		}
+		t.condition(key, old.Revision)
+		if record == nil {
 			t.remove(key)
 			continue
 		}
 		t.put(key, record)
 		size += len(key) + len(record)
 	}
+	if len(t.writes) == 0 {
+		return 0, nil
+	}
 	result, err := b.engine.Commit(ctx, t.conditions, t.writes)
 	if err == nil && !result.Committed {
-		err = errSwitched
+		err = errConflict
 	}
 	return size, err
+}
+
+// sameReport reports whether the shared store has this record, or has none if record is nil.
+func (b *Backend) sameReport(stored Record, record []byte) bool {
+	if stored.Revision == 0 || record == nil {
+		return stored.Revision == 0 && record == nil
+	}
+	value, err := b.seal.open(stored.Key, stored.Value)
+	return err == nil && bytes.Equal(value, record)
 }
 
 // Fields of a usage record.
@@ -366,12 +396,8 @@ func (b *Backend) loadReports(ctx context.Context, k keys, node string) error {
 			stale = append(stale, name)
 			return nil
 		}
-		stored, err := b.seal.open(record.Key, record.Value)
-		if err != nil {
-			return nil //nolint:nilerr // it is written again
-		}
 		current, err := b.usageRecord(name)
-		if bytes.Equal(current, stored) {
+		if err == nil && b.sameReport(record, current) {
 			delete(wanted, name)
 		}
 		return err
