@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/token"
 	"github.com/mollygate/mollygate/tokenstore"
@@ -44,21 +42,13 @@ const creators = 20_000
 // compact rewrites the store without free pages. When a store is filled in a few large steps,
 // half of its pages are free, and each commit writes the list of free pages. A store that grew
 // one token at a time has few free pages.
-func compact(path string) (err error) {
-	from, err := bbolt.Open(path, 0o600, nil)
+func compact(path string) error {
+	backend, err := bolt.Open(path)
 	if err != nil {
 		return err
 	}
-	draft := path + ".compact"
-	to, err := bbolt.Open(draft, 0o600, nil)
-	if err != nil {
-		return errors.Join(err, from.Close())
-	}
-	const step = 64 << 20 // bytes per transaction
-	if err := errors.Join(bbolt.Compact(to, from, step), to.Close(), from.Close()); err != nil {
-		return err
-	}
-	return os.Rename(draft, path)
+	_, _, err = backend.Compact()
+	return errors.Join(err, backend.Close())
 }
 
 // fillStore creates a store with n tokens and returns the secrets of some of them. edit
