@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -33,9 +34,9 @@ func (b *Backend) open() error {
 		return errors.Join(storeError(b.path, err), b.Close())
 	}
 	if h.size.Load() > maxVerifiedRecords {
-		b.background.start(b.verifyRecords)
+		b.background.start(b.verifyRecordsSlowly)
 	} else {
-		b.verifyRecords()
+		b.verifyRecords(checkStep, b.closed.Load)
 	}
 	return nil
 }
@@ -159,11 +160,31 @@ func (b *Backend) prepare(h *handle) error {
 	return b.update(func(tx *bbolt.Tx) error { return putIdentity(tx.Bucket(metaBucket)) })
 }
 
-// verifyRecords reads every record, and rebuilds the file if a record is damaged or records
-// contradict each other.
-func (b *Backend) verifyRecords() {
+// slowStep is the number of records that verifyRecordsSlowly checks before it pauses for
+// slowPause times as long as that took. Requests then hardly notice it: the check of a million
+// tokens takes half a minute of CPU time.
+const (
+	slowStep  = 500
+	slowPause = 19
+)
+
+// verifyRecordsSlowly is like verifyRecords, but uses only a twentieth of a processor.
+func (b *Backend) verifyRecordsSlowly() {
+	var begun time.Time
+	b.verifyRecords(slowStep, func() bool {
+		if !begun.IsZero() {
+			b.background.pause(slowPause * time.Since(begun))
+		}
+		begun = time.Now()
+		return b.closed.Load()
+	})
+}
+
+// verifyRecords reads every record, step records per transaction, and rebuilds the file if a
+// record is damaged or records contradict each other. It ends if stop returns true.
+func (b *Backend) verifyRecords(step int, stop func() bool) {
 	var report Report
-	err := b.format.checkRecords(b.view, checkStep, &report, b.closed.Load)
+	err := b.format.checkRecords(b.view, step, &report, stop)
 	switch {
 	case b.closed.Load():
 		return
