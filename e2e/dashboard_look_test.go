@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -100,6 +101,17 @@ const layoutFaults = `(() => {
 	return faults.join("\n");
 })()`
 
+// layoutFaults returns what is too wide or outside the window. After the window's size has changed,
+// charts are drawn again, so it waits for a while until there are no faults.
+func (b *browser) layoutFaults() (faults string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if faults = evaluate[string](b, layoutFaults); faults == "" || time.Now().After(deadline) {
+			return faults
+		}
+	}
+}
+
 // TestDashboardPictures checks that no page or dialog is wider than the window and that the
 // buttons of dialogs are inside it, in windows of four widths, light and dark. With -pictures, it
 // also takes screenshots.
@@ -112,7 +124,7 @@ func TestDashboardPictures(t *testing.T) {
 				continue // only colors differ
 			}
 			d.scheme(scheme)
-			if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+			if faults := d.layoutFaults(); faults != "" {
 				t.Errorf("%s, %s: %s", name, scheme, faults)
 			}
 			if *takeScreenshots {

@@ -104,7 +104,7 @@ func (d *sharedDashboard) look(name string) {
 				continue // only colors differ
 			}
 			d.scheme(scheme)
-			if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+			if faults := d.layoutFaults(); faults != "" {
 				d.t.Errorf("%s at %d pixels, %s: %s", name, width, scheme, faults)
 			}
 			switch {

@@ -175,7 +175,7 @@ func TestDashboardResourcesAccount(t *testing.T) {
 	for _, width := range []int64{1280, 360} {
 		d.do(chromedp.EmulateViewport(width, 800))
 		d.accessible("the settings")
-		if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+		if faults := d.layoutFaults(); faults != "" {
 			t.Error(faults)
 		}
 	}
@@ -275,7 +275,7 @@ func TestDashboardResourcesExplain(t *testing.T) {
 	for _, width := range []int64{1280, 360} {
 		d.do(chromedp.EmulateViewport(width, 800))
 		d.accessible("the page of a bound key")
-		if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+		if faults := d.layoutFaults(); faults != "" {
 			t.Error(faults)
 		}
 	}

@@ -177,7 +177,7 @@ func TestDashboardScan(t *testing.T) {
 	})
 	d.shows("3 keys found in 3 files", "autoscaler", "deploy.env:3, deploy.env:4", "GitLab runner", "utf16.log:2",
 		tokenID(foreign), "notes.txt:2", "Not known here: deleted, or of another server")
-	if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+	if faults := d.layoutFaults(); faults != "" {
 		t.Error(faults)
 	}
 	d.accessible("findings")

@@ -334,7 +334,7 @@ func TestDashboardColumns(t *testing.T) {
 		d.settle()
 		d.wait("the headings stay below the bar", `Math.abs(document.querySelector("thead th:nth-child(2)")
 			.getBoundingClientRect().top - document.querySelector(".top").getBoundingClientRect().bottom) < 2`)
-		if faults := evaluate[string](d.browser, layoutFaults); faults != "" {
+		if faults := d.layoutFaults(); faults != "" {
 			t.Errorf("in a window of %d pixels: %s", width, faults)
 		}
 	}
