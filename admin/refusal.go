@@ -38,7 +38,7 @@ func (e *refusalError) Error() string {
 // fromGate converts a gate's refusal.
 func fromGate(r gate.Refusal, realm string) *Refusal {
 	header := make(http.Header)
-	r.Headers(realm, header.Set)
+	r.SetHeaders(realm, header)
 	return &Refusal{Problem: r.Problem(), Header: header, Err: r.Err}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mollygate/mollygate/gate"
 	"github.com/mollygate/mollygate/token"
 )
 
@@ -53,7 +54,7 @@ func (a *Account) provision(name string, logger *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("%s: upstream_token: %w", accountLabel(name), err)
 	}
-	a.current.Store(newUpstreamCredential(token))
+	a.setToken(token)
 	return nil
 }
 
@@ -86,13 +87,19 @@ func (a *Account) presents(digest token.Digest) bool {
 }
 
 // upstreamCredential holds an upstream token and the Authorization header that contains it.
-type upstreamCredential struct{ token, authorization string }
+type upstreamCredential struct {
+	gate.UpstreamToken
+	account              *Account
+	token, authorization string
+}
 
-func newUpstreamCredential(token string) *upstreamCredential {
-	if token == "" {
-		return new(upstreamCredential)
+// setToken sets the account's upstream token.
+func (a *Account) setToken(token string) {
+	credential := &upstreamCredential{UpstreamToken: gate.NewUpstreamToken(token), account: a, token: token}
+	if token != "" {
+		credential.authorization = "Bearer " + token
 	}
-	return &upstreamCredential{token, "Bearer " + token}
+	a.current.Store(credential)
 }
 
 // refused records that the backend refused the account's upstream token. It resolves the token
@@ -109,7 +116,7 @@ func (a *Account) refused(sent string, now time.Time) {
 		a.logger.Error("reloading an account's upstream token failed", zap.String("account", a.name),
 			zap.Error(err))
 	case token != sent:
-		a.current.Store(newUpstreamCredential(token))
+		a.setToken(token)
 		a.logger.Info("loaded an account's changed upstream token", zap.String("account", a.name))
 	}
 }

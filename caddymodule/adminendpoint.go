@@ -68,7 +68,7 @@ func serveEndpoint(w http.ResponseWriter, r *http.Request) error {
 func refuseEndpoint(w http.ResponseWriter, detail string) {
 	refusal := gate.Refuse(gate.StoreUnavailable)
 	refusal.Detail = detail
-	refusal.Headers(adminRealm, w.Header().Set)
+	refusal.SetHeaders(adminRealm, w.Header())
 	problem.Write(w, refusal.Problem())
 }
 

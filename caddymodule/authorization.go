@@ -22,7 +22,7 @@ type authorization struct {
 	// authorization has ended, and refusal is the reason.
 	responded atomic.Bool
 	ended     atomic.Bool
-	refusal   gate.Refusal
+	refusal   *gate.Refusal
 }
 
 // Progress of an attempt to send a request. Transports that don't report progress, such as
@@ -48,7 +48,7 @@ func (a *authorization) StillAllowed(m *tokenstore.Match) bool {
 		return true
 	}
 	if !a.ended.Load() { // after that, other goroutines may read refusal
-		a.refusal = refusal
+		a.refusal = new(refusal)
 	}
 	return false
 }
@@ -67,7 +67,7 @@ func (a *authorization) End() {
 // cut ends a request whose authorization has ended. It sends a refusal or, if the response has
 // begun, aborts the response.
 func (a *authorization) cut() {
-	if rw := &a.exchange.response; !rw.stop(&a.refusal, canceledError{errTokenEnded}) && rw.headerSent() {
+	if rw := &a.exchange.response; !rw.stop(a.refusal, canceledError{errTokenEnded}) && rw.headerSent() {
 		rw.abort()
 	}
 }

@@ -395,10 +395,8 @@ func validCookieName(name string) bool {
 
 // ServeHTTP refuses, redirects or forwards the request, depending on the gate's decision.
 func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	authorization, upgrade := gate.TakeHeaders(r.Header)
-	gate.RemoveSessionCookies(r.Header)
+	taken, stray := h.app.takeHeaders(r)
 	r.Trailer = nil // hides trailers from error routes too; net/http would fill them in
-	stray := h.app.takeStrayTokens(r)
 	store, err := h.app.Store(r.Context())
 	if err != nil {
 		return h.refuseWithoutStore(w, r, stray, err)
@@ -407,7 +405,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	if stray.found() {
 		h.strays.note(h.logger, r, stray, now)
 	}
-	facts := h.facts(r, authorization, upgrade, stray, now)
+	facts := h.facts(r, &taken, stray, now)
 	var decision gate.Decision
 	begun := metrics.startDecision()
 	h.gate.Decide(store, &facts, &decision)
@@ -436,16 +434,15 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 }
 
 // facts collects the request properties on which the gate bases its decision.
-func (h *BearerAuth) facts(r *http.Request, authorization []string, upgrade string, stray strayTokens,
-	now time.Time) gate.Request {
+func (h *BearerAuth) facts(r *http.Request, taken *gate.Taken, stray strayTokens, now time.Time) gate.Request {
 	facts := gate.Request{
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),
 		Query:         r.URL.RawQuery,
-		Authorization: authorization,
+		Authorization: taken.Authorization,
 		TokenInURL:    stray.inURL,
 		StrayToken:    stray.found(),
-		Upgrade:       upgrade,
+		WebSocket:     taken.WebSocket,
 		ClientIP:      clientIP(r),
 		EarlyData:     gate.IsEarlyData(r),
 		ContentLength: r.ContentLength,

@@ -85,12 +85,17 @@ func setCall(out *http.Request, call *gate.Call) {
 	if len(call.ContentType) > 0 {
 		out.Header["Content-Type"] = call.ContentType
 	}
-	out.ContentLength = int64(len(call.Body))
+	setBody(out, call.Body)
+}
+
+// setBody sets a backend request's body.
+func setBody(out *http.Request, body []byte) {
+	out.ContentLength = int64(len(body))
 	out.TransferEncoding = nil
-	out.Header.Del("Content-Length")
+	delete(out.Header, "Content-Length")
 	out.Body = http.NoBody
-	if len(call.Body) > 0 {
-		out.Body = io.NopCloser(bytes.NewReader(call.Body))
+	if len(body) > 0 {
+		out.Body = io.NopCloser(bytes.NewReader(body))
 	}
 }
 

@@ -35,7 +35,7 @@ func (a *App) redactConfigError(err error) error {
 		token, _ := account.resolve() // other code reports its error
 		for _, secret := range []string{token, account.UpstreamToken} {
 			if len(secret) >= minRedacted {
-				text = gate.Redact(text, secret)
+				text = gate.NewUpstreamToken(secret).Redact(text)
 			}
 		}
 	}

@@ -16,24 +16,27 @@ import (
 // lazily.
 type requestContext struct {
 	exchange *exchange
-	parent   context.Context // the client's context, possibly without its cancellation
-	// client is the client's context if canceling it doesn't directly cancel this context.
-	// token is the request's token, because the number of requests that continue after their
-	// clients have disconnected is limited per token.
-	client context.Context
-	token  token.ID
+	// outlives is set if canceling the client's context doesn't directly cancel this one. token is
+	// the request's token, because the number of requests that continue after their clients have
+	// disconnected is limited per token.
+	token    token.ID
+	outlives bool
 
-	mu sync.Mutex
-	// cancelable is parent with cancellation, and traced is cancelable with the trace. Both
-	// are nil until they are first used.
-	cancelable context.Context
-	traced     context.Context
-	cancel     context.CancelCauseFunc
-	closed     bool
-	// limit is how long the backend may take to begin its response, or 0 for no limit. It has
-	// no effect on handlers that never use the context's cancellation.
-	limit time.Duration
-	timer *time.Timer
+	// mu guards the fields below. limited is set once the backend must begin its response within
+	// answer_timeout. It has no effect on handlers that never use the context's cancellation.
+	closed, limited bool
+	mu              sync.Mutex
+	// cancellation is nil until it is first used.
+	cancellation *cancellation
+}
+
+// cancellation is what only handlers need that use a request's cancellation.
+type cancellation struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	// traced is the context with the trace, or nil until it is first used.
+	traced context.Context
+	timer  *time.Timer
 	// stopWatching stops watching the client's context. gone is set once the client has
 	// disconnected. release frees the slot that the request occupies while it continues
 	// without its client.
@@ -43,7 +46,7 @@ type requestContext struct {
 }
 
 // Deadline implements context.Context. Neither Caddy nor the gate sets a deadline.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
+func (c *requestContext) Deadline() (time.Time, bool) { return c.parent().Deadline() }
 
 // Done implements context.Context.
 func (c *requestContext) Done() <-chan struct{} { return c.withCancel().Done() }
@@ -55,47 +58,60 @@ func (c *requestContext) Err() error { return c.withCancel().Err() }
 // need neither the trace nor the cancelable context.
 func (c *requestContext) Value(key any) any {
 	if _, ok := key.(caddy.CtxKey); ok {
-		return c.parent.Value(key)
+		return c.client().Value(key)
 	}
 	return c.withTrace().Value(key)
 }
 
+// client returns the client's context.
+func (c *requestContext) client() context.Context { return c.exchange.response.request.Context() }
+
+// parent returns the client's context, possibly without its cancellation.
+func (c *requestContext) parent() context.Context {
+	if c.outlives {
+		return context.WithoutCancel(c.client())
+	}
+	return c.client()
+}
+
 // withCancel returns the cancelable context.
-func (c *requestContext) withCancel() context.Context {
+func (c *requestContext) withCancel() *cancellation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancelable != nil {
-		return c.cancelable
+	if c.cancellation != nil {
+		return c.cancellation
 	}
-	c.cancelable, c.cancel = context.WithCancelCause(c.parent)
+	x := new(cancellation)
+	x.Context, x.cancel = context.WithCancelCause(c.parent())
+	c.cancellation = x
 	if c.closed {
-		c.cancel(nil)
-		return c.cancelable
+		x.cancel(nil)
+		return x
 	}
 	c.startTimer()
-	if c.client != nil {
-		c.stopWatching = context.AfterFunc(c.client, c.clientGone)
+	if c.outlives {
+		x.stopWatching = context.AfterFunc(c.client(), c.clientGone)
 	}
-	return c.cancelable
+	return x
 }
 
 // withTrace returns the cancelable context with the trace that checks the authorization.
 // Traces that earlier handlers have set remain in effect.
 func (c *requestContext) withTrace() context.Context {
-	cancelable := c.withCancel()
+	x := c.withCancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.traced == nil {
-		c.traced = httptrace.WithClientTrace(cancelable, c.exchange.trace())
+	if x.traced == nil {
+		x.traced = httptrace.WithClientTrace(x.Context, c.exchange.trace())
 	}
-	return c.traced
+	return x.traced
 }
 
 // clientGone is called when the client disconnects, if the request may continue without it.
 func (c *requestContext) clientGone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = true
+	c.cancellation.gone = true
 	c.detach()
 }
 
@@ -110,35 +126,33 @@ func (c *requestContext) wroteRequest() {
 // hasn't been sent in full needs no cancellation: it ends when reading its body fails. The
 // caller must hold c.mu.
 func (c *requestContext) detach() {
-	if c.closed || !c.gone || c.release != nil || c.exchange.upload != nil &&
+	x := c.cancellation
+	if c.closed || x == nil || !x.gone || x.release != nil || c.exchange.upload != nil &&
 		c.exchange.auth.attempt.Load() != sentWhole {
 		return
 	}
-	if c.release = c.exchange.handler.detach(c.token); c.release == nil {
-		c.cancel(canceledError{errClientGone})
+	if x.release = c.exchange.handler.detach(c.token); x.release == nil {
+		x.cancel(canceledError{errClientGone})
 	}
 }
 
 // end cancels the context with a cause.
 func (c *requestContext) end(cause error) {
-	c.withCancel()
-	c.cancel(cause)
+	c.withCancel().cancel(cause)
 }
 
 // limitResponse starts the response timeout.
-func (c *requestContext) limitResponse(limit time.Duration) {
+func (c *requestContext) limitResponse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.limit = limit
-	if c.cancelable != nil && !c.closed {
-		c.startTimer()
-	}
+	c.limited = true
+	c.startTimer()
 }
 
-// startTimer starts the response timeout, if there is one. The caller must hold c.mu.
+// startTimer starts the response timeout if it has an effect. The caller must hold c.mu.
 func (c *requestContext) startTimer() {
-	if c.limit > 0 && c.timer == nil {
-		c.timer = time.AfterFunc(c.limit, c.exchange.response.timeOut)
+	if x := c.cancellation; c.limited && !c.closed && x != nil && x.timer == nil {
+		x.timer = time.AfterFunc(time.Duration(c.exchange.handler.AnswerTimeout), c.exchange.response.timeOut)
 	}
 }
 
@@ -147,18 +161,20 @@ func (c *requestContext) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
+	x := c.cancellation
+	if x == nil {
+		return
 	}
-	if c.stopWatching != nil {
-		c.stopWatching()
+	if x.timer != nil {
+		x.timer.Stop()
 	}
-	if c.release != nil {
-		c.release()
+	if x.stopWatching != nil {
+		x.stopWatching()
 	}
-	if c.cancelable != nil {
-		c.cancel(nil)
+	if x.release != nil {
+		x.release()
 	}
+	x.cancel(nil)
 }
 
 var _ context.Context = (*requestContext)(nil)

@@ -16,8 +16,9 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// exchange is an allowed request that is being forwarded to the backend. It holds all state
-// for the request in a single allocation.
+// exchange is an allowed request that is being forwarded to the backend. It holds in a single
+// allocation what every request needs. What only some requests need is allocated when it is needed,
+// because the garbage collector's work grows with each byte.
 type exchange struct {
 	handler *BearerAuth
 	store   *tokenstore.Store
@@ -26,18 +27,14 @@ type exchange struct {
 	clientIP netip.Addr
 	identity identity
 
-	account  *Account
+	// upstream is the account's credential.
 	upstream *upstreamCredential
-	// counted is set once the metrics include the request's outcome.
-	counted bool
 
-	// On an ordinary route, body is the request body, and call is the backend request built
-	// from it. On an upload route, upload is the request body, and spool, if not nil, stores
-	// it on disk.
-	body   bodyBuffer
-	call   gate.Call
-	upload *upload
-	spool  *spool
+	// content is the body of an ordinary request and the call built from it, or nil if the request
+	// has no body and the call is as the client sent it. On an upload route, upload is the request
+	// body.
+	content *content
+	upload  *upload
 
 	context  requestContext
 	response responseWriter
@@ -46,7 +43,13 @@ type exchange struct {
 	// values without another allocation.
 	out    http.Request
 	url    url.URL
-	values [8]string
+	values [6]string
+}
+
+// content is what a request says beyond its header, and the call to the backend.
+type content struct {
+	body bodyBuffer
+	call gate.Call
 }
 
 // Reasons why the gate cancels a request's context.
@@ -72,8 +75,9 @@ func (e canceledError) Unwrap() error { return e.error }
 func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	streamed := streams(p.Route, r)
 	if hasBody(r) && !streamed {
-		defer p.body.release()
-		if refusal := p.handler.readBody(w, r, &p.body, p.Route); refusal.Code != "" {
+		p.content = new(content)
+		defer p.content.body.release()
+		if refusal := p.handler.readBody(w, r, &p.content.body, p.Route); refusal.Code != "" {
 			return p.refuseUncontacted(w, r, refusal)
 		}
 		if refusal := p.recheck(); refusal.Code != "" {
@@ -83,28 +87,35 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if refusal := p.readCall(r, streamed); refusal.Code != "" {
 		return p.refuseUncontacted(w, r, refusal)
 	}
-	p.beginContext(r)
 	p.response.begin(w, r, p)
+	p.beginContext(r)
 	defer p.close()
 	if streamed {
 		if refusal := p.receive(w, r); refusal.Code != "" {
 			return p.refuseUncontacted(w, r, refusal)
 		}
 	}
-	if p.account = p.handler.app.account(p.Match.Token.Account); p.account == nil { // removed since the check
+	account := p.handler.app.account(p.Match.Token.Account)
+	if account == nil { // removed since the check
 		return p.refuseUncontacted(w, r, gate.Refuse(gate.AccountNotConfigured))
 	}
-	p.upstream = p.account.credential()
+	p.upstream = account.credential()
 	out := p.copyRequest(r)
 	if streamed {
-		out.URL.RawQuery = p.call.Query
+		if p.content != nil {
+			out.URL.RawQuery = p.content.call.Query
+		}
 		sendInChunks(out, p.upload.ContentType, p.upload)
 	} else {
-		setCall(out, &p.call)
+		if p.content != nil {
+			setCall(out, &p.content.call)
+		} else {
+			setBody(out, nil)
+		}
 		p.startResponseTimeout()
 		p.auth.watch(p)
 	}
-	out.RequestURI = out.URL.RequestURI()
+	out.RequestURI = gate.RequestURI(out.URL, r.RequestURI)
 	p.identity.accept(r, &p.Match.Token)
 	p.store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
 		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
@@ -115,43 +126,55 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 // readCall sets the call to make, and checks what it acts on. For a streamed request, the call
 // has no body, and receive reads what is in the body.
 func (p *exchange) readCall(r *http.Request, streamed bool) gate.Refusal {
-	p.call = gate.Call{Path: p.Path, Query: r.URL.RawQuery}
-	if refusal := p.BindQuery(p.call.Query); refusal.Code != "" {
+	if refusal := p.BindQuery(r.URL.RawQuery); refusal.Code != "" {
 		return refusal
 	}
-	switch {
-	case !streamed:
-		p.call.ContentType, p.call.Body = r.Header["Content-Type"], p.body.bytes
-		if err := p.handler.gate.Adapt(p.Route, &p.call); err != nil {
-			return bodyRefusal(err, &p.Finding)
-		}
-	case p.Route.AdaptUpload != nil:
+	if streamed && p.Route.AdaptUpload != nil {
 		return gate.Refusal{}
 	}
-	return p.handler.gate.Bind(&p.Finding, &p.call)
+	if p.content == nil {
+		if p.Route.Adapt == nil && !p.Bound() {
+			p.Binding = gate.Binding{Read: true}
+			return gate.Refusal{}
+		}
+		p.content = new(content)
+	}
+	call := &p.content.call
+	*call = gate.Call{Path: p.Path, Query: r.URL.RawQuery}
+	if !streamed {
+		call.ContentType, call.Body = r.Header["Content-Type"], p.content.body.bytes
+		if err := p.handler.gate.Adapt(p.Route, call); err != nil {
+			return bodyRefusal(err, &p.Finding)
+		}
+	}
+	return p.handler.gate.Bind(&p.Finding, call)
 }
 
 // send passes the request to the next handlers. If the call needs a probe, send makes the
 // probe first. If the response format is known, send ensures that the client can detect a
 // truncated response.
 func (p *exchange) send(next caddyhttp.Handler, out *http.Request) error {
-	if ask := p.call.Probe; ask != nil {
-		refusal, err := p.handler.probe(next, out, ask, true, p.now)
-		if refusal.Code != "" {
-			p.response.stop(&refusal, errProbeRefused)
-		}
-		if err != nil || refusal.Code != "" {
-			return err
+	var form gate.ResponseForm
+	if p.content != nil {
+		form = p.content.call.Response
+		if ask := p.content.call.Probe; ask != nil {
+			refusal, err := p.handler.probe(next, out, ask, true, p.now)
+			if refusal.Code != "" {
+				p.response.stop(&refusal, errProbeRefused)
+			}
+			if err != nil || refusal.Code != "" {
+				return err
+			}
 		}
 	}
 	if listing, keep := p.ListFilter(); listing != nil {
 		return p.sendFiltered(next, out, listing, keep)
 	}
-	if p.call.Response.Unit == 0 {
+	if form.Unit == 0 {
 		return callNext(next, &p.response, out, p.response.buffering)
 	}
 	verified := &verifiedResponse{
-		ResponseWriter: &p.response, form: p.call.Response, responseStarted: p.auth.responseStarted,
+		ResponseWriter: &p.response, form: form, responseStarted: p.auth.responseStarted,
 	}
 	logger := p.handler.logger.With(zap.String("route", p.Route.Name()), zap.Stringer("token_id", p.Match.Token.ID))
 	return callNext(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
@@ -186,7 +209,9 @@ func (p *exchange) copyRequest(r *http.Request) *http.Request {
 	*out = *r.WithContext(&p.context)
 	out.Trailer = nil
 	out.Header = p.handler.gate.Forward(r.Header, &p.Match.Token, p.upstream.authorization, p.values[:0])
-	gate.SetUpgrade(out.Header, p.Upgrade)
+	if p.Upgrade {
+		gate.SetUpgrade(out.Header)
+	}
 	gate.PreventRetries(out.Method, out.Header)
 	p.url = *r.URL
 	out.URL = &p.url
@@ -197,9 +222,8 @@ func (p *exchange) copyRequest(r *http.Request) *http.Request {
 // startResponseTimeout starts the response timeout. The request body's reader calls it at the
 // end of the body.
 func (p *exchange) startResponseTimeout() {
-	limit := time.Duration(p.handler.AnswerTimeout)
-	if limit > 0 && !p.Route.Stream {
-		p.context.limitResponse(limit)
+	if p.handler.AnswerTimeout > 0 && !p.Route.Stream {
+		p.context.limitResponse()
 	}
 }
 
@@ -208,7 +232,9 @@ func (p *exchange) close() {
 	p.auth.watched.Stop()
 	p.response.close()
 	p.context.close()
-	p.spool.close()
+	if p.upload != nil {
+		p.upload.spool.close()
+	}
 	p.countPassed() // if there was no response
 }
 
@@ -216,7 +242,7 @@ func (p *exchange) close() {
 func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, refusal gate.Refusal) error {
 	countDenied(p.store, r, &p.Finding, &refusal, p.clientIP, p.now)
 	p.Release()
-	p.counted = true
+	p.response.counted = true
 	refusal.Token, refusal.Limits = p.Match.Token, p.Limits
 	return p.handler.refuse(w, r, refusal)
 }
@@ -224,8 +250,8 @@ func (p *exchange) refuseUncontacted(w http.ResponseWriter, r *http.Request, ref
 // countPassed counts the request as passed. It is called when the response begins, or when the
 // request ends without a response.
 func (p *exchange) countPassed() {
-	if !p.counted {
-		p.counted = true
+	if !p.response.counted {
+		p.response.counted = true
 		metrics.passed.Inc()
 	}
 }
@@ -235,12 +261,8 @@ func (p *exchange) countPassed() {
 // something continues, because a partial change is worse than either a complete change or
 // none. Each token may have only a limited number of these requests; see [detachedRequests].
 func (p *exchange) beginContext(r *http.Request) {
-	if route := p.Route; route.Stream || route.WebSocket || r.Method == http.MethodGet {
-		p.context = requestContext{exchange: p, parent: r.Context()}
-		return
-	}
-	p.context = requestContext{exchange: p, parent: context.WithoutCancel(r.Context()), client: r.Context(),
-		token: p.Match.Token.ID}
+	p.context.exchange, p.context.token = p, p.Match.Token.ID
+	p.context.outlives = !p.Route.Stream && !p.Route.WebSocket && r.Method != http.MethodGet
 }
 
 // detach registers a request that continues without its client, and returns a function that

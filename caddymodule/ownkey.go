@@ -34,14 +34,15 @@ func (h *BearerAuth) describeKey(w http.ResponseWriter, r *http.Request, store *
 }
 
 func (p *exchange) ownKey() gate.OwnKey {
-	t, limits := &p.Match.Token, &p.Limits
+	t := &p.Match.Token
+	rate, quota := p.Limits.Standing()
 	k := gate.OwnKey{
 		ID: t.ID.String(), Name: t.Name(), Account: t.Account, Scopes: t.Scopes, Resources: t.Resources,
 		Rotated: p.Match.Previous,
 	}
-	end := t.ExpiresAt
+	end := t.ExpiresAt()
 	if k.Rotated {
-		end = p.Match.PreviousValidUntil
+		end = p.Match.PreviousValidUntil()
 	} else {
 		k.ExpiresSoon = t.ExpiresSoon(p.handler.app.warnBefore, p.now)
 	}
@@ -49,13 +50,13 @@ func (p *exchange) ownKey() gate.OwnKey {
 		end = end.UTC()
 		k.ExpiresAt = &end
 	}
-	if limits.Rate.Limit > 0 {
+	if rate.Limit > 0 {
 		k.RateLimit = &gate.OwnLimit{Requests: t.RateLimit.Requests, Window: token.FormatWindow(t.RateLimit.Window),
-			Remaining: limits.Rate.Remaining, ResetIn: gate.WholeSeconds(limits.Rate.Reset)}
+			Remaining: rate.Remaining, ResetIn: gate.WholeSeconds(rate.Reset)}
 	}
-	if limits.Quota.Limit > 0 {
+	if quota.Limit > 0 {
 		k.Quota = &gate.OwnLimit{Requests: t.Quota.Requests, Period: t.Quota.Period.String(),
-			Remaining: limits.Quota.Remaining, ResetIn: gate.WholeSeconds(limits.Quota.Reset)}
+			Remaining: quota.Remaining, ResetIn: gate.WholeSeconds(quota.Reset)}
 	}
 	return k
 }

@@ -20,7 +20,9 @@ import (
 func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate.Decision, now time.Time,
 	next caddyhttp.Handler) error {
 	out := cloneRequest(r.Context(), r)
-	gate.SetUpgrade(out.Header, d.Upgrade)
+	if d.Upgrade {
+		gate.SetUpgrade(out.Header)
+	}
 	gate.PreventRetries(out.Method, out.Header)
 	switch {
 	case d.Route != nil && streams(d.Route, r):
@@ -41,7 +43,7 @@ func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate
 		return h.refuse(w, r, bodyRefusal(err, &gate.Finding{}))
 	}
 	setCall(out, &call)
-	out.RequestURI = out.URL.RequestURI()
+	out.RequestURI = gate.RequestURI(out.URL, r.RequestURI)
 	return h.sendPassThrough(w, r, out, &call, now, next)
 }
 

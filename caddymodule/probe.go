@@ -42,7 +42,7 @@ func (h *BearerAuth) probe(next caddyhttp.Handler, call *http.Request, probe *ga
 func sendProbe(next caddyhttp.Handler, call *http.Request, probe *gate.Probe) probeResult {
 	values := call.Context()
 	if c, ok := values.(*requestContext); ok {
-		values = c.parent // without the trace, which belongs to the call
+		values = c.client() // without the trace, which belongs to the call
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(values), probeTimeout)
 	defer cancel()

@@ -23,7 +23,7 @@ func (h *BearerAuth) refuse(w http.ResponseWriter, r *http.Request, refusal gate
 	new(identity).refuse(r, &refusal)
 	h.logRefusal(r, refusal)
 
-	refusal.Headers(h.Realm, w.Header().Set)
+	refusal.SetHeaders(h.Realm, w.Header())
 	details := refusal.Problem()
 	if h.Refusals == refusalsByErrorRoutes && !refusal.Final() {
 		problem.EndConnection(w, r)
@@ -79,16 +79,16 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 // describe the secret that the client presented. After a rotation, for example, the previous
 // secret expires when its grace period ends.
 func (p *exchange) setNotices(header http.Header) {
-	p.Limits.Headers(header.Set)
+	p.Limits.SetHeaders(header)
 	token := &p.Match.Token
 	switch {
 	case p.Match.Previous:
-		end := p.Match.PreviousValidUntil.Format(time.RFC3339)
+		end := p.Match.PreviousValidUntil().Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
 		header["Api-Key-Warning"] = []string{"rotated; until=" + end}
-	case token.ExpiresAt.IsZero():
+	case token.ExpiresAt().IsZero():
 	default:
-		end := token.ExpiresAt.Format(time.RFC3339)
+		end := token.ExpiresAt().Format(time.RFC3339)
 		header["Api-Key-Expires"] = []string{end}
 		if token.ExpiresSoon(p.handler.app.warnBefore, p.now) {
 			header["Api-Key-Warning"] = []string{"expires-soon; at=" + end}

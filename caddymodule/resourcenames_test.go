@@ -24,7 +24,7 @@ func TestListTooLong(t *testing.T) {
 			}
 		})})
 	account := new(Account)
-	account.current.Store(new(upstreamCredential))
+	account.setToken("")
 	names, err := h.list(t.Context(), &gate.Route{Method: http.MethodGet, Path: "/list", Listing: lines}, account)
 	if !errors.Is(err, errTooLong) {
 		t.Errorf("got %v, error %v", names, err)

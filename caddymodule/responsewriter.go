@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"errors"
+	"maps"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,18 +30,37 @@ type responseWriter struct {
 	// client, or to the refusal that replaces the response.
 	outcome atomic.Pointer[gate.Refusal]
 
-	// status is a buffered response's status, or 0 if no response is buffered. body is the
-	// response body, and tooLong is set if the body is too long to inspect.
-	status  int
-	body    bodyBuffer
-	tooLong bool
+	// buffered is the response that is being buffered, or nil if there is none.
+	buffered *bufferedResponse
 
 	// mu guards closed, which is set when the request is done. After that, nothing may touch
 	// the connection, because it may already be serving the next request.
 	mu     sync.Mutex
 	closed bool
+	// trailers is set if the response header that was sent announces trailers. sent is its number
+	// of fields, or 0 if that is larger than 255.
+	trailers bool
+	sent     uint8
+	// counted is set once the metrics include the request's outcome.
+	counted bool
 	// aborted is set if the token stops being valid during the response.
 	aborted atomic.Bool
+}
+
+// bufferedResponse is a response that the gate must inspect.
+type bufferedResponse struct {
+	status int
+	body   bodyBuffer
+	// tooLong is set if the body is too long to inspect.
+	tooLong bool
+}
+
+// append adds a part of the body.
+func (b *bufferedResponse) append(p []byte) {
+	if !b.tooLong && (len(b.body.bytes)+len(p) > gate.MaxResponseBody || !b.body.append(p)) {
+		b.tooLong = true
+		b.body.release()
+	}
 }
 
 // responseSent is the outcome of a response whose header has been sent to the client.
@@ -48,7 +69,6 @@ var responseSent = new(gate.Refusal)
 // begin prepares rw for the response to r.
 func (rw *responseWriter) begin(w http.ResponseWriter, r *http.Request, p *exchange) {
 	rw.ResponseWriter, rw.request, rw.exchange = w, r, p
-	rw.body.budget = p.handler.MaxBuffered
 	rw.initial.copy(w.Header())
 }
 
@@ -89,12 +109,12 @@ func (rw *responseWriter) WriteHeader(status int) {
 		rw.exchange.handler.backend.responded()
 	}
 	switch {
-	case rw.status != 0 || rw.headerSent():
+	case rw.buffering() || rw.headerSent():
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
-		gate.ScrubHeaders(rw.Header(), rw.exchange.upstream.token)
+		rw.exchange.upstream.ScrubHeaders(rw.Header())
 		rw.ResponseWriter.WriteHeader(status) // an interim response
 	case gate.MustBuffer(status) || rw.unsolicitedUpgrade(status) || !rw.outcome.CompareAndSwap(nil, responseSent):
-		rw.status = status
+		rw.buffered = &bufferedResponse{status: status, body: bodyBuffer{budget: rw.exchange.handler.MaxBuffered}}
 	default:
 		rw.sendHeader(status)
 	}
@@ -104,11 +124,15 @@ func (rw *responseWriter) WriteHeader(status int) {
 func (rw *responseWriter) sendHeader(status int) {
 	p, header := rw.exchange, rw.Header()
 	p.countPassed()
-	gate.ScrubHeaders(header, p.upstream.token)
+	_, rw.trailers = header["Trailer"] // which ScrubHeaders may delete
+	p.upstream.ScrubHeaders(header)
 	p.setNotices(header)
+	if len(header) <= math.MaxUint8 {
+		rw.sent = uint8(len(header))
+	}
 	p.auth.responseStarted()
 	if status != statusClientClosed { // set by the proxy, not the backend
-		p.account.accepted()
+		p.upstream.account.accepted()
 	}
 	rw.ResponseWriter.WriteHeader(status)
 }
@@ -162,7 +186,7 @@ func (rw *responseWriter) stopReading() {
 
 // Write sends or buffers part of the response body.
 func (rw *responseWriter) Write(p []byte) (int, error) {
-	if rw.status == 0 && !rw.headerSent() {
+	if !rw.buffering() && !rw.headerSent() {
 		rw.WriteHeader(http.StatusOK)
 	}
 	if rw.aborted.Load() {
@@ -171,10 +195,7 @@ func (rw *responseWriter) Write(p []byte) (int, error) {
 	if rw.headerSent() {
 		return rw.ResponseWriter.Write(p)
 	}
-	if !rw.tooLong && (len(rw.body.bytes)+len(p) > gate.MaxResponseBody || !rw.body.append(p)) {
-		rw.tooLong = true
-		rw.body.release()
-	}
+	rw.buffered.append(p)
 	return len(p), nil
 }
 
@@ -191,7 +212,7 @@ func (rw *responseWriter) FlushError() error {
 func (rw *responseWriter) Unwrap() http.ResponseWriter { return rw.ResponseWriter }
 
 // buffering reports whether a response has begun and is being buffered.
-func (rw *responseWriter) buffering() bool { return rw.status != 0 }
+func (rw *responseWriter) buffering() bool { return rw.buffered != nil }
 
 // headerSent reports whether the response header has been sent to the client.
 func (rw *responseWriter) headerSent() bool { return rw.outcome.Load() == responseSent }
@@ -199,8 +220,10 @@ func (rw *responseWriter) headerSent() bool { return rw.outcome.Load() == respon
 // finish completes the response after the next handlers have returned err. If the response is
 // buffered, finish sends either the response or a refusal.
 func (rw *responseWriter) finish(err error) error {
-	if rw.status == 0 { // these are trailers, or headers from handlers that failed
-		gate.ScrubHeaders(rw.Header(), rw.exchange.upstream.token)
+	if header := rw.Header(); rw.headerSent() && !rw.trailers && len(header) == int(rw.sent) {
+		// Nothing has been added since the header was sent.
+	} else if !rw.buffering() { // these are trailers, or headers from handlers that failed
+		rw.exchange.upstream.ScrubHeaders(header)
 	}
 	switch {
 	case rw.headerSent():
@@ -209,27 +232,27 @@ func (rw *responseWriter) finish(err error) error {
 		return rw.refuse(*rw.outcome.Load())
 	case err != nil && !errors.Is(err, errBrokenOff):
 		return rw.fail(err)
-	case rw.unsolicitedUpgrade(rw.status), rw.status == 0 && rw.proxyGotUpgrade():
+	case rw.buffering() && rw.unsolicitedUpgrade(rw.buffered.status), !rw.buffering() && rw.proxyGotUpgrade():
 		return rw.replace(gate.BackendError, errUnsolicitedUpgrade)
-	case rw.status == 0:
+	case !rw.buffering():
 		rw.exchange.setNotices(rw.Header()) // no handler responded, so Caddy responds with 200
 		return nil
 	}
-	body := rw.body.bytes
-	if rw.tooLong || err != nil {
+	status, body := rw.buffered.status, rw.buffered.body.bytes
+	if rw.buffered.tooLong || err != nil {
 		body = nil
 	} else if body == nil {
 		body = []byte{}
 	}
 	route := rw.exchange.Route
-	refusal := route.Judge(rw.status, rw.Header(), body, rw.exchange.upstream.token)
+	refusal := route.Judge(status, rw.Header(), body, rw.exchange.upstream.UpstreamToken)
 	if refusal.Code == "" {
-		rw.sendHeader(rw.status)
+		rw.sendHeader(status)
 		_, _ = rw.ResponseWriter.Write(body) // the client may have disconnected
 		return nil
 	}
 	if refusal.Code == gate.UpstreamCredential {
-		rw.exchange.account.refused(rw.exchange.upstream.token, rw.exchange.now)
+		rw.exchange.upstream.account.refused(rw.exchange.upstream.token, rw.exchange.now)
 	}
 	refusal.Err = err
 	return rw.refuse(refusal)
@@ -274,7 +297,7 @@ func (rw *responseWriter) refuse(refusal gate.Refusal) error {
 	header := rw.Header()
 	rw.initial.restore(header)
 	rw.exchange.setNotices(header)
-	rw.exchange.counted = true
+	rw.counted = true
 	refusal.Token = rw.exchange.Match.Token
 	refusal.Err = rw.redact(refusal.Err)
 	return rw.exchange.handler.refuse(rw.ResponseWriter, rw.request, refusal)
@@ -285,32 +308,29 @@ func (rw *responseWriter) close() {
 	rw.mu.Lock()
 	rw.closed = true
 	rw.mu.Unlock()
-	rw.body.release()
+	if rw.buffering() {
+		rw.buffered.body.release()
+	}
 }
 
-// headerSnapshot is a copy of a small set of headers.
+// headerSnapshot is a copy of the response headers that were set before the gate.
 type headerSnapshot struct {
-	lines []headerLine
-	buf   [2]headerLine // Caddy sets one header before it calls the handlers
+	server []string    // Caddy sets this one before it calls the handlers
+	others http.Header // or nil if there are none
 }
 
-type headerLine struct {
-	name   string
-	values []string
-}
-
-func (l *headerSnapshot) copy(h http.Header) {
-	l.lines = l.buf[:0]
-	for name, values := range h {
-		l.lines = append(l.lines, headerLine{name, values})
+func (s *headerSnapshot) copy(h http.Header) {
+	if s.server = h["Server"]; s.server == nil || len(h) > 1 {
+		s.others = maps.Clone(h)
 	}
 }
 
-func (l *headerSnapshot) restore(h http.Header) {
+func (s *headerSnapshot) restore(h http.Header) {
 	clear(h)
-	for _, line := range l.lines {
-		h[line.name] = line.values
+	if s.server != nil {
+		h["Server"] = s.server
 	}
+	maps.Copy(h, s.others)
 }
 
 var _ http.ResponseWriter = (*responseWriter)(nil)

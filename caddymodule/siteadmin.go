@@ -110,21 +110,21 @@ func (h *SiteAdmin) config() admin.Config {
 func (h *SiteAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	// As at a gate, the credential must not appear in error routes or logs.
 	early := r.Header["Early-Data"]
-	authorization, _ := gate.TakeHeaders(r.Header)
-	if early != nil {
-		r.Header["Early-Data"] = early // set by the proxy in front, so a Connection header can't remove it
-	}
 	original := r
 	r = cloneRequest(r.Context(), r)
-	gate.RemoveSessionCookies(original.Header)
+	_, stray := h.app.takeHeaders(original)
+	// The API's copy of the request includes session cookies and headers with stray tokens. The
+	// API refuses an Idempotency-Key that contains a token.
+	authorization := gate.TakeHeaders(r.Header, nil).Authorization
 	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
-	// The API's copy of the request includes the headers with stray tokens, so that the API
-	// can refuse an Idempotency-Key that contains a token.
-	if stray := h.app.takeStrayTokens(original); stray.found() {
+	if early != nil { // set by the proxy in front, so a Connection header can't remove it
+		original.Header["Early-Data"], r.Header["Early-Data"] = early, early
+	}
+	if stray.found() {
 		if refusal := h.checkStray(original, stray); refusal.Code != "" {
-			refusal.Headers(adminRealm, w.Header().Set)
+			refusal.SetHeaders(adminRealm, w.Header())
 			problem.WriteLast(w, original, refusal.Problem())
 			return nil
 		}

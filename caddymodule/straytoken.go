@@ -19,11 +19,13 @@ type strayTokens struct {
 
 func (s *strayTokens) found() bool { return s.inURL || len(s.headers) > 0 }
 
-// takeStrayTokens removes tokens from the headers of a request whose Authorization header has
-// already been removed, and returns where it found tokens. It doesn't affect the logs, which
-// have their own copy of the request; see [redactHTTPLogs].
-func (a *App) takeStrayTokens(r *http.Request) strayTokens {
-	return strayTokens{headers: gate.DropTokens(r.Header, a.policy.Prefixes), inURL: a.tokenInURL(r)}
+// takeHeaders sanitizes a request's headers, and returns what it has taken and where else it has
+// found tokens. It doesn't affect the logs, which have their own copy of the request; see
+// [redactHTTPLogs].
+func (a *App) takeHeaders(r *http.Request) (gate.Taken, strayTokens) {
+	taken := gate.TakeHeaders(r.Header, a.policy.Prefixes)
+	gate.RemoveSessionCookies(r.Header)
+	return taken, strayTokens{headers: taken.Tokens, inURL: a.tokenInURL(r)}
 }
 
 // tokenInURL reports whether the request's URL, in its current or original form, contains a

@@ -14,7 +14,7 @@ var errUnsolicitedUpgrade = errors.New("the backend switched protocols without b
 // unsolicitedUpgrade reports whether the status switches protocols although the request didn't
 // ask for an upgrade.
 func (rw *responseWriter) unsolicitedUpgrade(status int) bool {
-	return status == http.StatusSwitchingProtocols && rw.exchange.Upgrade == ""
+	return status == http.StatusSwitchingProtocols && !rw.exchange.Upgrade
 }
 
 // proxyGotUpgrade reports whether Caddy's proxy received a response that switches protocols.

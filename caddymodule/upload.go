@@ -18,6 +18,8 @@ type upload struct {
 	// the gate needs.
 	gate.Upload
 	exchange *exchange
+	// spool, if not nil, stores the body on disk.
+	spool *spool
 	// begun is set once the proxy starts to read the body. ended is set once the authorization
 	// has ended.
 	begun atomic.Bool
@@ -46,7 +48,7 @@ func streams(route *gate.Route, r *http.Request) bool {
 func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal {
 	p.upload = &upload{limitedBody: newLimitedBody(r, p.handler.gate.MaxBody(p.Route)), exchange: p}
 	p.auth.watch(p)
-	opened, err := p.handler.openUpload(w, r, p.Route, uploadSource{p.upload}, &p.spool)
+	opened, err := p.handler.openUpload(w, r, p.Route, uploadSource{p.upload}, &p.upload.spool)
 	switch outcome := p.response.outcome.Load(); {
 	case outcome != nil: // the authorization has ended
 		return *outcome
@@ -61,7 +63,7 @@ func (p *exchange) receive(w http.ResponseWriter, r *http.Request) gate.Refusal 
 		if refusal.Code != "" {
 			return refusal
 		}
-	} else if p.spool == nil {
+	} else if p.upload.spool == nil {
 		return gate.Refusal{}
 	}
 	return p.recheck() // also notices what happened while there was no watch
@@ -149,7 +151,7 @@ func (u *upload) fail(err error) error {
 // may finish.
 func (u *upload) end() {
 	begun := u.begun.Load()
-	if begun && u.exchange.spool != nil {
+	if begun && u.spool != nil {
 		return
 	}
 	u.ended.Store(true)

@@ -4,8 +4,6 @@ import (
 	"errors"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/mollygate/mollygate/gate"
 )
 
 // redact returns an error without the upstream token. Go's HTTP client quotes parts of
@@ -15,7 +13,7 @@ func (rw *responseWriter) redact(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := gate.Redact(err.Error(), rw.exchange.upstream.token)
+	text := rw.exchange.upstream.Redact(err.Error())
 	if text == err.Error() {
 		return err
 	}

@@ -13,9 +13,9 @@
 //   - [Gate.Decide] runs all checks. While a request is in progress, [Gate.Recheck] and
 //     [Gate.RecheckMatch] repeat the checks that depend on the token's state. [Gate.Explain]
 //     runs all checks for a hypothetical request. All of these methods share the same code.
-//   - [TakeHeaders], [DropTokens] and [RemoveSessionCookies] sanitize what the client sent;
+//   - [TakeHeaders] and [RemoveSessionCookies] sanitize what the client sent;
 //     [Gate.Forward], [SetUpgrade], [PreventRetries] and [SetPath] prepare what the backend
 //     receives.
 //   - [Gate.Adapt] and [Gate.AdaptUpload] check a body as the route's table requires.
-//   - [ScrubHeaders] and [Redact] keep the upstream token from the client.
+//   - [UpstreamToken] keeps the backend's own token from the client.
 package gate

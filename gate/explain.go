@@ -129,7 +129,7 @@ func (g *Gate) explainTargets(question *Question, r *Request, f *Finding) Refusa
 		f.Binding = Binding{Targets: question.Targets, Read: true}
 		return f.allowTargets()
 	}
-	if refusal := f.allowTargets(); refusal.Code != "" || !f.bound() || f.Route.Targets == nil {
+	if refusal := f.allowTargets(); refusal.Code != "" || !f.Bound() || f.Route.Targets == nil {
 		return refusal
 	}
 	if refusal := f.BindQuery(r.Query); refusal.Code != "" {
@@ -194,16 +194,16 @@ func (d *Decision) passed(c check, r *Request) string {
 	case checkToken:
 		if d.Match.Previous {
 			return "This is the previous secret of key " + d.Match.Token.ID.String() +
-				", valid until " + formatTime(d.Match.PreviousValidUntil) + "."
+				", valid until " + formatTime(d.Match.PreviousValidUntil()) + "."
 		}
 		return "This is the current secret of key " + d.Match.Token.ID.String() + "."
 	case checkKind:
 		return "The key is an API key."
 	case checkState:
-		if d.Match.Token.ExpiresAt.IsZero() {
+		if d.Match.Token.ExpiresAt().IsZero() {
 			return "The key is active and never expires."
 		}
-		return "The key is active until " + formatTime(d.Match.Token.ExpiresAt) + "."
+		return "The key is active until " + formatTime(d.Match.Token.ExpiresAt()) + "."
 	case checkClientIP:
 		return passedIP(&d.Match.Token, r.ClientIP)
 	case checkRoute:
@@ -218,9 +218,11 @@ func (d *Decision) passed(c check, r *Request) string {
 	case checkAccount:
 		return "The account " + d.Match.Token.Account + " is configured."
 	case checkRate:
-		return passedLimit(d.Limits.Rate, "rate limit", d.Match.Token.RateLimit.String())
+		rate, _ := d.Limits.Standing()
+		return passedLimit(rate, "rate limit", d.Match.Token.RateLimit.String())
 	case checkQuota:
-		return passedLimit(d.Limits.Quota, "quota", d.Match.Token.Quota.String())
+		_, quota := d.Limits.Standing()
+		return passedLimit(quota, "quota", d.Match.Token.Quota.String())
 	}
 	return ""
 }

@@ -88,8 +88,8 @@ type Request struct {
 	// Navigation reports whether a browser is loading a page. It matters only for requests
 	// without a token to a gate with a keys page.
 	Navigation bool
-	// Upgrade is the protocol that [TakeHeaders] returned.
-	Upgrade string
+	// WebSocket reports whether the client asks to switch to the websocket protocol.
+	WebSocket bool
 	// ClientIP is the client address that Caddy determined.
 	ClientIP netip.Addr
 	// EarlyData reports whether the request arrived before the TLS handshake was complete; see
@@ -127,15 +127,14 @@ type Finding struct {
 	Match tokenstore.Match
 	// Path is the path sent upstream for an allowed request; see [SetPath].
 	Path string
-	// Upgrade is the protocol that the connection may switch to, or empty; see [SetUpgrade].
-	Upgrade string
+	// Upgrade reports whether the connection may switch to the websocket protocol; see
+	// [SetUpgrade].
+	Upgrade bool
 	// Binding says what the request acts on.
 	Binding
-	// Limits is the standing of the token's limits, if the checks got that far.
-	Limits Limits
-	// Reservation is the part of the token's quota that an allowed request has used; see
-	// [Finding.Release].
-	Reservation tokenstore.Reservation
+	// Limits is the standing of the token's limits, or nil if the token has none or the checks
+	// didn't get that far.
+	Limits *Limits
 }
 
 // Refused reports whether the request is refused.
@@ -274,7 +273,7 @@ func (g *Gate) check(c check, r *Request, d *Decision, s *scratch) {
 			d.Refusal.Scope = scope.Name
 		}
 	case checkResources:
-		if d.bound() { // copying a Refusal takes longer than the check
+		if d.Bound() { // copying a Refusal takes longer than the check
 			d.Refusal = d.allowTargets()
 		}
 	case checkBody:
@@ -419,6 +418,6 @@ func (g *Gate) route(r *Request, d *Decision, s *scratch) {
 func (d *Decision) setRoute(r *Request, route *Route) {
 	d.Route = route
 	if route != nil && route.WebSocket {
-		d.Upgrade = r.Upgrade
+		d.Upgrade = r.WebSocket
 	}
 }

@@ -297,25 +297,25 @@ func TestDecideUpgrade(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path      string
 		withToken bool
-		want      string
+		want      bool
 	}{
-		"websocket route":              {"/api/logs/a/live", true, "websocket"},
-		"other route":                  {"/api/report", true, ""},
-		"websocket route by a session": {"/api/logs/a/live", false, "websocket"},
-		"other route by a session":     {"/api/report", false, ""},
-		"unlisted":                     {"/dashboard", false, ""},
+		"websocket route":              {"/api/logs/a/live", true, true},
+		"other route":                  {"/api/report", true, false},
+		"websocket route by a session": {"/api/logs/a/live", false, true},
+		"other route by a session":     {"/api/report", false, false},
+		"unlisted":                     {"/dashboard", false, false},
 	} {
-		r := request(tokens.good, func(r *Request) { r.Path, r.Upgrade, r.Session = tt.path, "websocket", true })
+		r := request(tokens.good, func(r *Request) { r.Path, r.WebSocket, r.Session = tt.path, true, true })
 		if !tt.withToken {
 			r.Authorization = nil
 		}
 		if d := decide(g, tokens, r); d.Refused() || d.Upgrade != tt.want {
-			t.Errorf("%s: got refusal %q, upgrade %q; want upgrade %q", name, refusalText(d.Refusal), d.Upgrade,
+			t.Errorf("%s: got refusal %q, upgrade %v; want %v", name, refusalText(d.Refusal), d.Upgrade,
 				tt.want)
 		}
-		r.Upgrade = ""
-		if d := decide(g, tokens, r); d.Upgrade != "" {
-			t.Errorf("%s: got upgrade %q, which the client didn't request", name, d.Upgrade)
+		r.WebSocket = false
+		if d := decide(g, tokens, r); d.Upgrade {
+			t.Errorf("%s: got upgrade %v, which the client didn't request", name, d.Upgrade)
 		}
 	}
 }

@@ -27,40 +27,58 @@ var framingHeaders = map[string]bool{
 // of these headers in Connection to get it deleted.
 var proxyHeaders = newHeaderNames([]string{"early-data", "via"}, []string{"x-forwarded-"})
 
-// TakeHeaders returns a request's Authorization values and sanitizes its headers in place.
-// Afterwards, the headers contain neither the credential nor anything that could pass for an
-// identity set by the gate. TakeHeaders also processes Connection, so a client can't make a
-// proxy behind the gate delete headers that the gate sets. upgrade is "websocket" if the
-// client asks to switch to that protocol, and "" otherwise.
+// Taken holds what [TakeHeaders] has taken from a request's headers.
+type Taken struct {
+	// Authorization holds the Authorization values, one per header line.
+	Authorization []string
+	// WebSocket reports whether the client asks to switch to the websocket protocol.
+	WebSocket bool
+	// Tokens are the sorted names of the other headers that contained a token.
+	Tokens []string
+}
+
+// TakeHeaders sanitizes a request's headers in place and returns what it has taken. Afterwards,
+// the headers contain neither the credential nor another token with one of the prefixes, nor
+// anything that could pass for an identity set by the gate. From Cookie, TakeHeaders deletes only
+// the cookies that contain a token. It also processes Connection, so a client can't make a proxy
+// behind the gate delete headers that the gate sets.
 //
 // Call it on the original request before anything else. Otherwise, error routes, placeholders
 // and logs could expose the credential.
-func TakeHeaders(h http.Header) (authorization []string, upgrade string) {
-	var connection, protocols []string
+func TakeHeaders(h http.Header, prefixes token.Prefixes) (taken Taken) {
+	taken.Authorization = h["Authorization"]
+	if connection := h["Connection"]; len(connection) > 0 {
+		taken.takeConnection(h, connection)
+	}
 	for name, values := range h {
-		switch name {
-		case "Authorization":
-			authorization = values
-		case "Connection":
-			connection = values
-		case "Upgrade":
-			protocols = values
-		case "Trailer":
-		default:
-			if !overrideHeaders.contain(name) {
-				continue
+		switch {
+		case commonHeaders[name]:
+		case name == "Authorization" || hopByHop[name] || overrideHeaders.contain(name):
+			delete(h, name)
+			continue
+		}
+		if slices.ContainsFunc(values, func(value string) bool { return tokenInText(prefixes, value) }) {
+			taken.Tokens = append(taken.Tokens, name)
+			if name == "Cookie" {
+				dropCookies(h, func(pair string) bool { return tokenInText(prefixes, pair) })
+			} else {
+				delete(h, name)
 			}
 		}
-		delete(h, name)
 	}
-	if len(connection) > 0 {
-		if httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 &&
-			strings.EqualFold(protocols[0], "websocket") {
-			upgrade = "websocket"
-		}
-		dropNominated(h, connection)
-	}
-	return authorization, upgrade
+	slices.Sort(taken.Tokens)
+	return taken
+}
+
+// hopByHop are the headers that TakeHeaders processes or that the gate doesn't support.
+var hopByHop = map[string]bool{"Connection": true, "Upgrade": true, "Trailer": true}
+
+// takeConnection processes a Connection header.
+func (t *Taken) takeConnection(h http.Header, connection []string) {
+	protocols := h["Upgrade"]
+	t.WebSocket = httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 &&
+		strings.EqualFold(protocols[0], "websocket")
+	dropNominated(h, connection)
 }
 
 // dropNominated deletes the fields named in Connection (RFC 9110 section 7.6.1), except those
@@ -74,28 +92,6 @@ func dropNominated(h http.Header, connection []string) {
 			}
 		}
 	}
-}
-
-// DropTokens deletes the headers that contain a token, after [TakeHeaders] has taken the
-// Authorization header, and returns their names. From Cookie, it deletes only the cookies that
-// contain a token.
-func DropTokens(h http.Header, prefixes token.Prefixes) (names []string) {
-	for name, values := range h {
-		for _, value := range values {
-			if !tokenInText(prefixes, value) {
-				continue
-			}
-			names = append(names, name)
-			if name == "Cookie" {
-				dropCookies(h, func(pair string) bool { return tokenInText(prefixes, pair) })
-			} else {
-				delete(h, name)
-			}
-			break
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // Forward returns the headers to send upstream. It copies the headers sanitized by
@@ -123,8 +119,10 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 	if authorization != "" {
 		set("Authorization", authorization)
 	}
-	set("X-Token-Id", token.ID.String())
-	set("X-Token-Name", headerText(token.Name()))
+	var buf [128]byte
+	text := string(appendHeaderText(append(buf[:0], token.ID[:]...), token.Name())) // a single allocation
+	set("X-Token-Id", text[:len(token.ID)])
+	set("X-Token-Name", text[len(token.ID):])
 	set("X-Token-Account", headerText(token.Account))
 	return out
 }
@@ -161,35 +159,33 @@ var strippedHeaders = newHeaderNames([]string{
 	"trailer",
 }, nil)
 
-// SetUpgrade sets the headers that request an upgrade to protocol, which is the value of
-// [Decision.Upgrade]. It does nothing if protocol is empty.
-func SetUpgrade(h http.Header, protocol string) {
-	if protocol != "" {
-		h["Connection"] = []string{"Upgrade"}
-		h["Upgrade"] = []string{protocol}
-	}
+// SetUpgrade sets the headers that request an upgrade to the websocket protocol.
+func SetUpgrade(h http.Header) {
+	h["Connection"] = []string{"Upgrade"}
+	h["Upgrade"] = []string{"websocket"}
 }
 
 // headerText encodes s for a header. It percent-encodes "%" and everything except printable
 // ASCII.
 func headerText(s string) string {
-	plain := func(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }
-	escapes := 0
 	for i := range len(s) {
-		if !plain(s[i]) {
-			escapes++
+		if !plainInHeader(s[i]) {
+			return string(appendHeaderText(nil, s))
 		}
 	}
-	if escapes == 0 {
-		return s
-	}
-	text := make([]byte, 0, len(s)+2*escapes)
-	for i := range len(s) {
-		if plain(s[i]) {
-			text = append(text, s[i])
-		} else {
-			text = appendEscaped(text, s[i])
-		}
-	}
-	return string(text)
+	return s
 }
+
+// appendHeaderText appends s to b, encoded like headerText.
+func appendHeaderText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if plainInHeader(s[i]) {
+			b = append(b, s[i])
+		} else {
+			b = appendEscaped(b, s[i])
+		}
+	}
+	return b
+}
+
+func plainInHeader(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }

@@ -32,7 +32,7 @@ func TestTakeHeaders(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lines         []string
 		authorization []string
-		upgrade       string
+		upgrade       bool
 		left          []string
 	}{
 		"credential": {
@@ -71,11 +71,11 @@ func TestTakeHeaders(t *testing.T) {
 		},
 		"websocket": {
 			lines:   []string{"Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-Websocket-Key: k"},
-			upgrade: "websocket",
+			upgrade: true,
 			left:    []string{"Sec-Websocket-Key: k"},
 		},
 		"websocket in capitals": {lines: []string{"Connection: UPGRADE", "Upgrade: WebSocket"},
-			upgrade: "websocket"},
+			upgrade: true},
 		"websocket without Connection":   {lines: []string{"Upgrade: websocket"}},
 		"websocket not in Connection":    {lines: []string{"Connection: close", "Upgrade: websocket"}},
 		"websocket and another protocol": {lines: []string{"Connection: Upgrade", "Upgrade: websocket, h2c"}},
@@ -112,10 +112,10 @@ func TestTakeHeaders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := headers(t, tt.lines...)
-			authorization, upgrade := TakeHeaders(h)
-			if !slices.Equal(authorization, tt.authorization) || upgrade != tt.upgrade {
-				t.Errorf("got authorization %q, upgrade %q; want %q, %q", authorization, upgrade, tt.authorization,
-					tt.upgrade)
+			taken := TakeHeaders(h, testPrefixes)
+			if !slices.Equal(taken.Authorization, tt.authorization) || taken.WebSocket != tt.upgrade ||
+				len(taken.Tokens) > 0 {
+				t.Errorf("got %+v; want authorization %q, upgrade %v", taken, tt.authorization, tt.upgrade)
 			}
 			if want := headers(t, tt.left...); !reflect.DeepEqual(h, want) {
 				t.Errorf("got remaining headers %v, want %v", h, want)
@@ -180,11 +180,7 @@ func TestForwardSetsAlways(t *testing.T) {
 
 func TestSetUpgrade(t *testing.T) {
 	h := make(http.Header)
-	SetUpgrade(h, "")
-	if len(h) > 0 {
-		t.Errorf("without an upgrade: got headers %v, want none", h)
-	}
-	SetUpgrade(h, "websocket")
+	SetUpgrade(h)
 	if want := headers(t, "Connection: Upgrade", "Upgrade: websocket"); !reflect.DeepEqual(h, want) {
 		t.Errorf("got headers %v, want %v", h, want)
 	}
@@ -237,6 +233,23 @@ func TestHeaderNames(t *testing.T) {
 	}
 }
 
+func TestTakeTokens(t *testing.T) {
+	t.Parallel()
+	token := tokenText("mmk", "4fQ9Zt2LkVb7")
+	h := http.Header{
+		"X-Api-Key": {token}, "Referer": {"https://a.example/?t=" + strings.ReplaceAll(token, "_", "%5F")},
+		"Cookie": {"a=1; t=" + token + "; b=2", "t=" + token}, "Accept": {"x", "y"}, "User-Agent": {token[:54]},
+	}
+	names := TakeHeaders(h, testPrefixes).Tokens
+	if want := []string{"Cookie", "Referer", "X-Api-Key"}; !slices.Equal(names, want) {
+		t.Errorf("got dropped headers %q, want %q", names, want)
+	}
+	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"},
+		"User-Agent": {token[:54]}}); !reflect.DeepEqual(h, want) {
+		t.Errorf("got %d remaining headers, want 3 with the right values", len(h))
+	}
+}
+
 func FuzzTakeHeaders(f *testing.F) {
 	for _, seed := range []string{
 		"Authorization: Bearer a\r\nConnection: Authorization, X-Token-Id\r\nX-Token-Id: 1\r\n",
@@ -257,12 +270,12 @@ func FuzzTakeHeaders(f *testing.F) {
 		}
 		h := http.Header(parsed)
 		before := h.Clone()
-		authorization, upgrade := TakeHeaders(h)
-		if !slices.Equal(authorization, before["Authorization"]) {
-			t.Errorf("got authorization %q, want %q", authorization, before["Authorization"])
+		taken := TakeHeaders(h, nil)
+		if !slices.Equal(taken.Authorization, before["Authorization"]) {
+			t.Errorf("got authorization %q, want %q", taken.Authorization, before["Authorization"])
 		}
-		if upgrade != "" && (upgrade != "websocket" || len(before["Upgrade"]) != 1 || len(before["Connection"]) == 0) {
-			t.Errorf("got upgrade %q from headers %q", upgrade, before)
+		if taken.WebSocket && (len(before["Upgrade"]) != 1 || len(before["Connection"]) == 0) {
+			t.Errorf("got an upgrade from headers %q", before)
 		}
 		nominated := strings.ToLower(strings.Join(before["Connection"], ","))
 		for name, values := range h {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -9,41 +10,64 @@ import (
 	"github.com/mollygate/mollygate/tokenstore"
 )
 
-// Limits holds the standing of a token's limits, if the checks on a request got that far.
+// Limits holds the standing of a token's limits, if the checks on a request got that far. A nil
+// *Limits stands for no limits.
 type Limits struct {
 	Rate, Quota token.Standing
+	// reservation is the part of the quota that an allowed request has used; see
+	// [Finding.Release].
+	reservation tokenstore.Reservation
 }
 
-// Clients see each limit under the name of the corresponding token field.
-const (
-	rateName  = "rate_limit"
-	quotaName = "quota"
-)
+// Standing returns the standing of both limits.
+func (l *Limits) Standing() (rate, quota token.Standing) {
+	if l == nil {
+		return rate, quota
+	}
+	return l.Rate, l.Quota
+}
 
-// Headers calls set for each header that reports the limits to the client
-// (draft-ietf-httpapi-ratelimit-headers-10), if there are any limits.
-func (l *Limits) Headers(set func(name, value string)) {
-	if l.Rate.Limit == 0 && l.Quota.Limit == 0 {
+// SetHeaders sets the headers that report the limits to the client
+// (draft-ietf-httpapi-ratelimit-headers-10), if there are any limits. They show each limit under
+// the name of the corresponding token field.
+func (l *Limits) SetHeaders(h http.Header) {
+	rate, quota := l.Standing()
+	if rate.Limit == 0 && quota.Limit == 0 {
 		return
 	}
-	policy, left := make([]byte, 0, 96), make([]byte, 0, 96)
-	for _, limit := range []struct {
-		name string
-		token.Standing
-	}{{rateName, l.Rate}, {quotaName, l.Quota}} {
-		if limit.Limit == 0 {
-			continue
-		}
-		if len(policy) > 0 {
-			policy, left = append(policy, ", "...), append(left, ", "...)
-		}
-		policy = appendParameter(appendParameter(strconv.AppendQuote(policy, limit.name), ";q=", limit.Limit), ";w=",
-			WholeSeconds(limit.Window))
-		left = appendParameter(appendParameter(strconv.AppendQuote(left, limit.name), ";r=", limit.Remaining), ";t=",
-			WholeSeconds(limit.Reset))
+	text := appendPolicy(make([]byte, 0, 192), `"rate_limit"`, rate)
+	text = appendPolicy(text, `"quota"`, quota)
+	policy := len(text)
+	text = appendLeft(text, policy, `"rate_limit"`, rate)
+	text = appendLeft(text, policy, `"quota"`, quota)
+	values := []string{string(text), ""}
+	values[0], values[1] = values[0][:policy], values[0][policy:]
+	h["Ratelimit-Policy"], h["Ratelimit"] = values[:1:1], values[1:]
+}
+
+// appendPolicy appends a limit to a RateLimit-Policy value, which b contains.
+func appendPolicy(b []byte, name string, limit token.Standing) []byte {
+	if limit.Limit == 0 {
+		return b
 	}
-	set("RateLimit-Policy", string(policy))
-	set("RateLimit", string(left))
+	b = appendParameter(appendName(b, 0, name), ";q=", limit.Limit)
+	return appendParameter(b, ";w=", WholeSeconds(limit.Window))
+}
+
+// appendLeft appends a limit to a RateLimit value, which begins at b[start].
+func appendLeft(b []byte, start int, name string, limit token.Standing) []byte {
+	if limit.Limit == 0 {
+		return b
+	}
+	b = appendParameter(appendName(b, start, name), ";r=", limit.Remaining)
+	return appendParameter(b, ";t=", WholeSeconds(limit.Reset))
+}
+
+func appendName(b []byte, start int, name string) []byte {
+	if len(b) > start {
+		b = append(b, ", "...)
+	}
+	return append(b, name...)
 }
 
 func appendParameter(b []byte, name string, value int64) []byte {
@@ -60,6 +84,7 @@ func (d *Decision) rate(r *Request, s *scratch) {
 	if d.Match.Token.RateLimit == (token.RateLimit{}) {
 		return
 	}
+	d.Limits = new(Limits)
 	if s.readOnly {
 		d.Limits.Rate = s.store.RateStanding(d.Match.Token, r.Now)
 	} else {
@@ -76,11 +101,14 @@ func (d *Decision) quota(r *Request, s *scratch) {
 	if d.Match.Token.Quota == (token.Quota{}) {
 		return
 	}
+	if d.Limits == nil {
+		d.Limits = new(Limits)
+	}
 	var err error
 	if s.readOnly {
 		d.Limits.Quota, err = s.store.QuotaStanding(d.Match.Token, r.Now)
 	} else {
-		d.Reservation, d.Limits.Quota, err = s.store.TakeQuota(d.Match, r.Now)
+		d.Limits.reservation, d.Limits.Quota, err = s.store.TakeQuota(d.Match, r.Now)
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
@@ -97,8 +125,11 @@ func (d *Decision) quota(r *Request, s *scratch) {
 // Release gives back the quota that an allowed request has used. Call it only if no part of
 // the request has reached the backend.
 func (f *Finding) Release() {
-	f.Reservation.Release()
-	f.Reservation = tokenstore.Reservation{}
+	if f.Limits == nil {
+		return
+	}
+	f.Limits.reservation.Release()
+	f.Limits.reservation = tokenstore.Reservation{}
 	if f.Limits.Quota.Limit > 0 {
 		f.Limits.Quota.Remaining++
 	}

@@ -78,9 +78,9 @@ func TestLimitRefusals(t *testing.T) {
 		}
 		h := make(http.Header)
 		if d.Refused() {
-			d.Refusal.Headers("x", h.Set)
+			d.Refusal.SetHeaders("x", h)
 		} else {
-			d.Limits.Headers(h.Set)
+			d.Limits.SetHeaders(h)
 		}
 		return d, h
 	}
@@ -114,7 +114,7 @@ func TestLimitRefusals(t *testing.T) {
 	tokens.rates[id] = 1
 	missing := decide(g, tokens, request(text, func(r *Request) { r.Method, r.Path = "POST", "/api/image" }))
 	h = make(http.Header)
-	missing.Refusal.Headers("x", h.Set)
+	missing.Refusal.SetHeaders("x", h)
 	check(h, `"rate_limit";q=2;w=60`, `"rate_limit";r=0;t=30`, "")
 
 	tokens.rates[id], tokens.quotaErr = 0, errors.New("disk")
@@ -127,7 +127,7 @@ func TestLimitRefusals(t *testing.T) {
 	}
 	h = make(http.Header)
 	unlimited := decide(g, tokens, request(tokens.good, nil))
-	if unlimited.Limits.Headers(h.Set); len(h) > 0 {
+	if unlimited.Limits.SetHeaders(h); len(h) > 0 {
 		t.Errorf("without limits: got headers %v, want none", h)
 	}
 }

@@ -180,8 +180,9 @@ type Refusal struct {
 	Allow string
 	// RetryAfter is the value of the Retry-After header in seconds; 0 omits the header.
 	RetryAfter int
-	// Limits is the standing of the token's limits, if the checks got that far.
-	Limits Limits
+	// Limits is the standing of the token's limits, or nil if the token has none or the checks
+	// didn't get that far.
+	Limits *Limits
 	// Detail, if set, replaces the code's detail.
 	Detail string
 	// BackendCode identifies what the backend's text means, for BackendError only; empty if
@@ -230,9 +231,9 @@ func (r Refusal) Problem() problem.Problem {
 	}
 	switch {
 	case r.Code == ExpiredToken && r.Token.Known():
-		p = p.With("expired_at", formatTime(r.Token.ExpiresAt))
+		p = p.With("expired_at", formatTime(r.Token.ExpiresAt()))
 	case r.Code == NotYetValid && r.Token.Known():
-		p = p.With("not_before", formatTime(r.Token.NotBefore))
+		p = p.With("not_before", formatTime(r.Token.NotBefore()))
 	case r.Code == InsufficientScope:
 		p = p.With("required_scope", r.Scope)
 	case r.Code == ResourceNotAllowed:
@@ -258,9 +259,9 @@ func (r Refusal) detail() string {
 		}
 		return "This API key may not be used from the address " + AddressText(r.ClientIP) + "."
 	case r.Code == ExpiredToken && r.Token.Known():
-		return "This API key expired at " + formatTime(r.Token.ExpiresAt) + ". Ask for a new one."
+		return "This API key expired at " + formatTime(r.Token.ExpiresAt()) + ". Ask for a new one."
 	case r.Code == NotYetValid && r.Token.Known():
-		return "This API key is not valid before " + formatTime(r.Token.NotBefore) + "."
+		return "This API key is not valid before " + formatTime(r.Token.NotBefore()) + "."
 	case r.Code == RateLimited && r.Token.Known():
 		limit := r.Token.RateLimit
 		return fmt.Sprintf("This API key may make %d requests per %s. Try again in %d s.", limit.Requests,
@@ -292,8 +293,13 @@ func (r Refusal) clientIP() any {
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Headers calls set for each of the refusal's headers. The values replace any existing ones.
-func (r Refusal) Headers(realm string, set func(name, value string)) {
+// SetHeaders sets the refusal's headers. The values replace any existing ones.
+func (r Refusal) SetHeaders(realm string, h http.Header) {
+	values := make([]string, 0, 5) // a single allocation
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
 	if text := r.challenge(realm); text != "" {
 		set("Www-Authenticate", text)
 	}
@@ -303,11 +309,11 @@ func (r Refusal) Headers(realm string, set func(name, value string)) {
 	if r.RetryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.RetryAfter))
 	}
-	r.Limits.Headers(set)
 	if r.Status == http.StatusUnauthorized {
 		set("Vary", "Authorization") // for caches that ignore no-store
 	}
 	set("Cache-Control", "no-store")
+	r.Limits.SetHeaders(h)
 }
 
 // challenge returns the value of WWW-Authenticate, or "".

@@ -106,13 +106,13 @@ func TestRefusalTable(t *testing.T) {
 		},
 		AccountNotConfigured: {decide(noAccount, tokens, request(tokens.good, nil)).Refusal, 502, "", nil, nil,
 			"good00000000"},
-		UpstreamCredential: {route.Judge(401, nil, nil, "x"), 502, "", nil, nil, ""},
+		UpstreamCredential: {route.Judge(401, nil, nil, NewUpstreamToken("x")), 502, "", nil, nil, ""},
 		BackendUnreachable: {Refuse(BackendUnreachable), 502, "", nil, nil, ""},
 		BackendBrokeOff:    {Refuse(BackendBrokeOff), 502, "", nil, nil, ""},
 		BackendIncomplete:  {Refuse(BackendIncomplete), 502, "", nil, nil, ""},
 		BackendTimeout:     {Refuse(BackendTimeout), 504, "", nil, nil, ""},
-		BackendRedirect:    {route.Judge(302, nil, []byte{}, "x"), 400, "", nil, nil, ""},
-		BackendError:       {route.Judge(405, nil, nil, "x"), 405, "", nil, nil, ""},
+		BackendRedirect:    {route.Judge(302, nil, []byte{}, NewUpstreamToken("x")), 400, "", nil, nil, ""},
+		BackendError:       {route.Judge(405, nil, nil, NewUpstreamToken("x")), 405, "", nil, nil, ""},
 	}
 	if got, want := Codes(), slices.Sorted(maps.Keys(tests)); !slices.Equal(got, want) {
 		t.Errorf("got codes\n%q, want\n%q", got, want)
@@ -123,7 +123,7 @@ func TestRefusalTable(t *testing.T) {
 				t.Fatalf("got code %q, want %q", tt.refusal.Code, code)
 			}
 			recorder := httptest.NewRecorder()
-			tt.refusal.Headers("R", recorder.Header().Set)
+			tt.refusal.SetHeaders("R", recorder.Header())
 			if got := recorder.Header().Get("Cache-Control"); got != "no-store" {
 				t.Errorf("got Cache-Control %q, want no-store even if an error route writes the body", got)
 			}
@@ -184,7 +184,7 @@ func TestEmptyAllow(t *testing.T) {
 	g := newTestGate(t, nil)
 	refusal := decide(g, &fakeStore{}, &Request{Method: "CONNECT", Path: ""}).Refusal
 	h := make(http.Header)
-	refusal.Headers("R", h.Set)
+	refusal.SetHeaders("R", h)
 	if got, there := h["Allow"]; !there || !slices.Equal(got, []string{""}) {
 		t.Errorf("got Allow %q, want one empty value", got)
 	}
@@ -223,7 +223,7 @@ func TestQuotedRealm(t *testing.T) {
 		"a\r\nX: b": `Bearer realm="aX: b"`,
 	} {
 		h := make(http.Header)
-		Refuse(MissingToken).Headers(realm, h.Set)
+		Refuse(MissingToken).SetHeaders(realm, h)
 		if got := h.Get("WWW-Authenticate"); got != want {
 			t.Errorf("realm %q: got %s, want %s", realm, got, want)
 		}

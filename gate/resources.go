@@ -28,7 +28,7 @@ type Binding struct {
 // forwarded. It does nothing if the token isn't bound to resources.
 func (g *Gate) Bind(f *Finding, call *Call) Refusal {
 	f.Binding = Binding{Read: true}
-	if f.Route == nil || !f.bound() || f.Route.Targets == nil {
+	if f.Route == nil || !f.Bound() || f.Route.Targets == nil {
 		return f.allowTargets()
 	}
 	targets, err := f.Route.Targets(call)
@@ -45,7 +45,7 @@ func (g *Gate) Bind(f *Finding, call *Call) Refusal {
 // BindUpload is like Bind for an upload whose fields have been read.
 func (f *Finding) BindUpload(u *Upload) Refusal {
 	f.Binding = Binding{Read: true}
-	if !f.bound() {
+	if !f.Bound() {
 		return Refusal{}
 	}
 	if invalid, ok := errors.AsType[*BodyError](u.TargetsErr); ok {
@@ -59,7 +59,7 @@ func (f *Finding) BindUpload(u *Upload) Refusal {
 // twice, because programs differ in which one counts. It must be called before [Gate.Adapt],
 // which may drop one of them.
 func (f *Finding) BindQuery(query string) Refusal {
-	if query == "" || !f.bound() {
+	if query == "" || !f.Bound() {
 		return Refusal{}
 	}
 	seen := make(map[string]bool)
@@ -83,20 +83,20 @@ func (f *Finding) BindQuery(query string) Refusal {
 // isn't clear what the request acts on.
 func (f *Finding) RefuseBody(err *BodyError) Refusal {
 	refusal := Refuse(InvalidRequestBody)
-	if f.bound() {
+	if f.Bound() {
 		refusal = Refuse(AmbiguousTarget)
 	}
 	refusal.Detail, refusal.Err = err.Detail, err
 	return refusal
 }
 
-// bound reports whether the token is bound to resources.
-func (f *Finding) bound() bool { return f.Matched() && len(f.Match.Token.Resources) > 0 }
+// Bound reports whether the token is bound to resources.
+func (f *Finding) Bound() bool { return f.Matched() && len(f.Match.Token.Resources) > 0 }
 
 // allowTargets returns a refusal if the token may not act on the request's targets. Before the
 // targets are known, it refuses only requests whose targets can never be known.
 func (f *Finding) allowTargets() Refusal {
-	if f.Route == nil || !f.bound() {
+	if f.Route == nil || !f.Bound() {
 		return Refusal{}
 	}
 	resources := f.Match.Token.Resources
@@ -143,7 +143,7 @@ func listed(resources token.Resources) string {
 
 // Patterns returns those of the token's resources that cover what an allowed request acts on.
 func (f *Finding) Patterns() (patterns []string) {
-	if len(f.Targets) == 0 || !f.bound() {
+	if len(f.Targets) == 0 || !f.Bound() {
 		return nil
 	}
 	resources := f.Match.Token.Resources
@@ -158,7 +158,7 @@ func (f *Finding) Patterns() (patterns []string) {
 // ListFilter returns the filter for the response to an allowed request, or nil if the response
 // isn't filtered. keep reports whether the token may see a listed resource.
 func (f *Finding) ListFilter() (filter *Listing, keep func(name string) bool) {
-	if f.Route == nil || f.Route.Listing == nil || !f.bound() {
+	if f.Route == nil || f.Route.Listing == nil || !f.Bound() {
 		return nil, nil
 	}
 	resources, typ := f.Match.Token.Resources, f.Route.Listing.Type

@@ -21,22 +21,21 @@ func MustBuffer(status int) bool {
 // zero Refusal if the response may go to the client unchanged. The caller must not pass on any
 // part of a replaced response, not even its headers. body is nil if it couldn't be read
 // because it was longer than [MaxResponseBody] or truncated. The caller doesn't have to decode
-// an encoded body. upstreamToken is the token that was passed to [Gate.Forward].
-func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken string) Refusal {
+// an encoded body. sent is the token in the Authorization header that was passed to [Gate.Forward].
+func (r *Route) Judge(status int, header http.Header, body []byte, sent UpstreamToken) Refusal {
 	if status == http.StatusFound {
 		return Refuse(BackendRedirect)
 	}
 	if encoded(header) {
 		body = nil
 	}
-	sent := searchFor(upstreamToken)
 	withhold := func() bool { return body == nil || !searchable(header, body) || sent.inText(string(body)) }
 	switch {
 	case status < http.StatusBadRequest:
 		if withhold() { // ScrubHeaders takes care of the headers
 			return backendError(http.StatusBadGateway, "The backend sent a redirect that can't be shown here.")
 		}
-	case r.credentialRefused(status, body, upstreamToken):
+	case r.credentialRefused(status, body, sent.token != ""):
 		return Refuse(UpstreamCredential)
 	default:
 		return r.judgeError(status, header, body, sent, withhold() || sent.inHeader(header))
@@ -46,7 +45,7 @@ func (r *Route) Judge(status int, header http.Header, body []byte, upstreamToken
 
 // judgeError is [Route.Judge] for errors other than a refused credential. withhold reports
 // whether the response must not be shown.
-func (r *Route) judgeError(status int, header http.Header, body []byte, sent tokenSearch, withhold bool) Refusal {
+func (r *Route) judgeError(status int, header http.Header, body []byte, sent UpstreamToken, withhold bool) Refusal {
 	if !withhold {
 		if text, ok := r.readError(status, header, body); ok && !sent.inText(text.Text) {
 			return backendTextRefusal(text)
@@ -62,12 +61,12 @@ func (r *Route) judgeError(status int, header http.Header, body []byte, sent tok
 }
 
 // credentialRefused reports whether the response shows that the backend refused the gate's
-// credential.
-func (r *Route) credentialRefused(status int, body []byte, upstreamToken string) bool {
+// credential. sent reports whether there was one.
+func (r *Route) credentialRefused(status int, body []byte, sent bool) bool {
 	if r.CredentialRefused != nil {
 		return r.CredentialRefused(status, body)
 	}
-	return status == http.StatusUnauthorized && upstreamToken != ""
+	return status == http.StatusUnauthorized && sent
 }
 
 func backendError(status int, detail string) Refusal {
@@ -102,18 +101,17 @@ func isHTML(header http.Header, body []byte) bool {
 // one of these headers would have a session with all of the account's permissions.
 var setCookieHeaders = newHeaderNames([]string{"set-cookie", "set-cookie2"}, nil)
 
-// ScrubHeaders deletes headers and trailers that set cookies or echo the token that the gate
-// sent to the backend. It applies to all responses, including successful ones.
-func ScrubHeaders(h http.Header, upstreamToken string) {
-	sent := searchFor(upstreamToken)
+// ScrubHeaders deletes headers and trailers that set cookies or echo the token. It applies to all
+// responses, including successful ones.
+func (s UpstreamToken) ScrubHeaders(h http.Header) {
 	for name, values := range h {
-		if setCookieHeaders.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || sent.inHeaderField(name, values) {
+		if setCookieHeaders.contain(strings.TrimPrefix(name, http.TrailerPrefix)) || s.inHeaderField(name, values) {
 			delete(h, name)
 		}
 	}
 }
 
-func (s tokenSearch) inHeader(h http.Header) bool {
+func (s UpstreamToken) inHeader(h http.Header) bool {
 	for name, values := range h {
 		if s.inHeaderField(name, values) {
 			return true
@@ -122,6 +120,6 @@ func (s tokenSearch) inHeader(h http.Header) bool {
 	return false
 }
 
-func (s tokenSearch) inHeaderField(name string, values []string) bool {
+func (s UpstreamToken) inHeaderField(name string, values []string) bool {
 	return s.inHeaderLine(name) || slices.ContainsFunc(values, s.inHeaderLine)
 }

@@ -171,7 +171,7 @@ func TestJudge(t *testing.T) {
 			if tt.noBody {
 				body = nil
 			}
-			refusal := route.Judge(tt.status, headers(t, tt.lines...), body, sent)
+			refusal := route.Judge(tt.status, headers(t, tt.lines...), body, NewUpstreamToken(sent))
 			got := refusalText(refusal)
 			if route == byReadError && refusal.Detail != "" && !strings.HasPrefix(refusal.Detail, "The backend") {
 				got += " " + refusal.BackendCode + ": " + refusal.Detail
@@ -194,7 +194,7 @@ func TestScrubHeaders(t *testing.T) {
 		"Location: /?0b0e5b6a%2D7d2c-4c1e-9d43-6a5c1f0e8b77",
 	}, kept...)...)
 	h[upstreamToken] = []string{"x"}
-	ScrubHeaders(h, upstreamToken)
+	NewUpstreamToken(upstreamToken).ScrubHeaders(h)
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
 		t.Errorf("got headers %v, want %v", h, want)
 	}
@@ -202,7 +202,7 @@ func TestScrubHeaders(t *testing.T) {
 		http.TrailerPrefix + "Set-Cookie", http.TrailerPrefix + "set-cookie2"} {
 		h[name] = []string{"session=1", "b=c"}
 	}
-	ScrubHeaders(h, "")
+	NewUpstreamToken("").ScrubHeaders(h)
 	if want := headers(t, kept...); !reflect.DeepEqual(h, want) {
 		t.Errorf("without a token: got headers %v, want %v", h, want)
 	}

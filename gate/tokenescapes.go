@@ -9,9 +9,9 @@ import (
 
 // searchTarget describes what to search for in decoded text.
 type searchTarget struct {
-	loose     bool     // see [tokenSearch]
+	loose     bool     // see [UpstreamToken]
 	minLength int      // length in bytes of the shortest text that can contain the token
-	binary    []string // see [tokenSearch.binary]
+	binary    []string // see [UpstreamToken.binary]
 }
 
 // decoders are functions that each undo one encoding throughout a text that may contain the

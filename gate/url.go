@@ -10,6 +10,9 @@ import (
 // RawPath returns a URL's path as sent by the client or set by a rewrite before the gate.
 // net/url stores a RawPath only if it differs from the default encoding.
 func RawPath(u *url.URL) string {
+	if u.RawPath == "" && isPlainPath(u.Path) {
+		return u.Path
+	}
 	if u.RawPath != "" {
 		if unescaped, err := url.PathUnescape(u.RawPath); err != nil || unescaped == u.Path {
 			return u.RawPath
@@ -23,6 +26,9 @@ func RawPath(u *url.URL) string {
 // SetPath sets a URL's path to an escaped path, such as [Decision.Path], and preserves its
 // spelling.
 func SetPath(u *url.URL, escaped string) {
+	if u.RawPath == "" && u.Path == escaped && isPlainPath(escaped) {
+		return
+	}
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
 		path = escaped // can't happen with a Decision's path
@@ -31,6 +37,30 @@ func SetPath(u *url.URL, escaped string) {
 	if u.EscapedPath() != escaped {
 		u.RawPath = escaped
 	}
+}
+
+// isPlainPath reports whether a path is the same escaped and unescaped.
+func isPlainPath(path string) bool {
+	for i := range len(path) {
+		if !plainInPath[path[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var plainInPath = characters("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+
+// RequestURI returns a URL's request URI in origin form. sent is the request URI that the client
+// sent, which RequestURI returns if it is the same, to avoid allocating.
+func RequestURI(u *url.URL, sent string) string {
+	if u.Opaque == "" && isPlainPath(u.Path) && u.RawPath == "" && u.Path != "" {
+		if rest, ok := strings.CutPrefix(sent, u.Path); ok && (rest == "" && u.RawQuery == "" && !u.ForceQuery ||
+			rest != "" && rest[0] == '?' && rest[1:] == u.RawQuery && u.RawQuery != "") {
+			return sent
+		}
+	}
+	return u.RequestURI()
 }
 
 // URLHasToken reports whether any part of a URL contains a token, plain or percent-encoded any

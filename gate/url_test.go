@@ -32,11 +32,35 @@ func TestSetPath(t *testing.T) {
 		"/h%C3%A9":    {Path: "/hé"},
 		"/a(b)":       {Path: "/a(b)", RawPath: "/a(b)"},
 	} {
-		u := url.URL{Path: "/other", RawPath: "/%6Fther"}
-		SetPath(&u, escaped)
-		if u != want {
-			t.Errorf("%q: got %#v, want %#v", escaped, u, want)
+		for _, u := range []url.URL{{Path: "/other", RawPath: "/%6Fther"}, {Path: escaped},
+			{Path: escaped, RawPath: "/%6Fther"}, {Path: escaped, RawPath: escaped}} {
+			before := u
+			SetPath(&u, escaped)
+			if u != want {
+				t.Errorf("%#v, %q: got %#v, want %#v", before, escaped, u, want)
+			}
 		}
+	}
+}
+
+// TestRequestURI checks that RequestURI returns the same as net/url, whatever the client has sent.
+func TestRequestURI(t *testing.T) {
+	urls := []string{"/", "/a", "/a/b", "/a?", "/a?b", "/a?b=/a", "/a%2fb", "/h%C3%A9?x", "/a(b)", "//a/b?c", "/a?b?c",
+		"http://x/a?b", "*", "/a?a", "/ab", "/a#b"}
+	for _, sent := range urls {
+		for _, target := range urls {
+			u, err := url.Parse(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := RequestURI(u, sent), u.RequestURI(); got != want {
+				t.Errorf("%q, sent as %q: got %q, want %q", target, sent, got, want)
+			}
+		}
+	}
+	u := &url.URL{Path: "/api/report", RawQuery: "a=b"}
+	if n := testing.AllocsPerRun(100, func() { RequestURI(u, "/api/report?a=b") }); n != 0 {
+		t.Errorf("got %v allocations, want 0", n)
 	}
 }
 

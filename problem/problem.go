@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -81,12 +82,22 @@ func appendValue(b []byte, value any) []byte {
 
 // Write writes the problem as the response. Set additional headers before calling it.
 func Write(w http.ResponseWriter, p Problem) {
-	body := p.appendJSON(make([]byte, 0, 768)) // large enough for most bodies
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	*buffer = p.appendJSON((*buffer)[:0])
+	body := *buffer
 	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	values := []string{contentType, strconv.Itoa(len(body)), "no-store", "nosniff"} // a single allocation
+	for i, name := range [...]string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options"} {
+		h[name] = values[i : i+1 : i+1]
+	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // the client may be gone
 }
+
+// buffers holds buffers for bodies. No one uses a buffer after Write has returned, because writers
+// must not keep what they are passed (see [io.Writer]).
+var buffers = sync.Pool{New: func() any {
+	buffer := make([]byte, 0, 768) // large enough for most bodies
+	return &buffer
+}}

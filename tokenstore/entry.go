@@ -93,8 +93,7 @@ func (e *entry) set(tok *token.Token, terms uint32, hasExtra bool) {
 	if hasExtra {
 		e.state |= stateExtra
 	}
-	name := newTokenName(tok.Name)
-	e.name, e.nameLength = name.short, name.length
+	e.name, e.nameLength, _ = splitName(tok.Name)
 	if tok.Quota == (token.Quota{}) {
 		e.quota = quotaState{} // requests made before the next quota is set would be missing
 	}

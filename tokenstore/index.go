@@ -73,7 +73,8 @@ func (x *index) extra(number uint32) extra {
 // setExtra stores the data that doesn't fit in the token's entry, and reports whether there is
 // any.
 func (x *index) setExtra(number uint32, token *token.Token) bool {
-	e := extra{token.PreviousDigest, token.PreviousValidUntil, newTokenName(token.Name).long}
+	_, _, longName := splitName(token.Name)
+	e := extra{token.PreviousDigest, token.PreviousValidUntil, longName}
 	s := &x.extras[number%shardCount]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,18 +173,17 @@ func (x *index) match(d token.Digest, now time.Time, m *Match) bool {
 	case e.digest == d:
 		m.Previous = false
 	case more.previous == d:
-		m.Previous, m.PreviousValidUntil = true, more.previousUntil
+		m.Previous, m.previousUntil = true, secondsOf(more.previousUntil)
 	default:
 		return false // the token was just rotated or deleted
 	}
 	m.Digest, m.number = d, number
 	m.Token = Principal{
-		ID: e.id, name: tokenName{e.name, e.nameLength, more.name},
-		ExpiresAt: timeOfSeconds(e.expires), NotBefore: timeOfSeconds(e.notBefore), began: timeOfSeconds(e.began),
-		Terms: x.terms.at(e.terms),
+		ID: e.id, expires: e.expires, notBefore: e.notBefore, began: e.began, Terms: x.terms.at(e.terms),
 	}
+	m.Token.setName(&e.name, e.nameLength, more.name)
 	m.Status = e.status(now)
-	if m.Previous && !now.Before(m.PreviousValidUntil) {
+	if m.Previous && secondsOf(now) >= m.previousUntil {
 		m.Status = token.StatusRevoked
 	}
 	return true

@@ -10,11 +10,13 @@ import (
 // The zero Principal is unknown.
 type Principal struct {
 	ID token.ID
-	// ExpiresAt and NotBefore have the same meaning as in [token.Token].
-	ExpiresAt, NotBefore time.Time
-	// began is when the lifetime of the token's current secret began.
-	began time.Time
-	name  tokenName
+	// The name is the first nameLength bytes of name or, if it is longer, longName.
+	nameLength uint8
+	name       [inlineName]byte
+	longName   *string
+	// began is when the lifetime of the token's current secret began. These times are in seconds;
+	// see secondsOf.
+	expires, notBefore, began int64
 	// Terms is nil if the Principal is unknown.
 	*token.Terms
 }
@@ -22,40 +24,50 @@ type Principal struct {
 // Known reports whether the Principal belongs to a token.
 func (p *Principal) Known() bool { return p.Terms != nil }
 
+// ExpiresAt is like ExpiresAt of [token.Token].
+func (p *Principal) ExpiresAt() time.Time { return timeOfSeconds(p.expires) }
+
+// NotBefore is like NotBefore of [token.Token].
+func (p *Principal) NotBefore() time.Time { return timeOfSeconds(p.notBefore) }
+
 // Name returns the token's name.
 func (p *Principal) Name() string {
-	if p.name.long != "" {
-		return p.name.long
+	if p.longName != nil {
+		return *p.longName
 	}
-	return string(p.name.short[:p.name.length])
+	return string(p.name[:p.nameLength])
 }
 
-// tokenName is a token's name. Only long names require a separate allocation.
-type tokenName struct {
-	short  [inlineName]byte
-	length uint8
-	long   string
-}
-
-// inlineName is the maximum length of a short name in bytes.
+// inlineName is the maximum length of a short name in bytes. Only long names require a separate
+// allocation.
 const inlineName = 64
 
-func newTokenName(name string) (n tokenName) {
+// splitName returns a name as short[:length] or, if it is too long, as long.
+func splitName(name string) (short [inlineName]byte, length uint8, long string) {
 	if len(name) > inlineName {
-		n.long = name
-	} else {
-		n.length = uint8(copy(n.short[:], name))
+		return short, 0, name
 	}
-	return n
+	return short, uint8(copy(short[:], name)), ""
+}
+
+// setName sets the name to short[:length] or, if long isn't empty, to long.
+func (p *Principal) setName(short *[inlineName]byte, length uint8, long string) {
+	p.name, p.nameLength = *short, length
+	if long != "" {
+		p.longName = new(long)
+	}
 }
 
 // PrincipalOf returns the token's Principal.
 func PrincipalOf(t *token.Token) Principal {
-	return Principal{ID: t.ID, name: newTokenName(t.Name), ExpiresAt: t.ExpiresAt, NotBefore: t.NotBefore,
-		began: t.ValidFrom(), Terms: &t.Terms}
+	p := Principal{ID: t.ID, expires: secondsOf(t.ExpiresAt), notBefore: secondsOf(t.NotBefore),
+		began: secondsOf(t.ValidFrom()), Terms: &t.Terms}
+	short, length, long := splitName(t.Name)
+	p.setName(&short, length, long)
+	return p
 }
 
 // ExpiresSoon is like [token.Token.ExpiresSoon].
 func (p *Principal) ExpiresSoon(warning token.Lifetime, now time.Time) bool {
-	return token.NearExpiry(p.began, p.ExpiresAt, now, token.Horizon(warning, now))
+	return token.NearExpiry(timeOfSeconds(p.began), p.ExpiresAt(), now, token.Horizon(warning, now))
 }

@@ -166,19 +166,25 @@ func (s *Store) Close() error {
 type Match struct {
 	// Token is the part of the token that requests need, as of the time of the match.
 	Token Principal
-	// Status is the status of the presented secret.
-	Status token.Status
 	// Digest is the digest of the presented secret.
 	Digest token.Digest
+	// previousUntil is when the secret stops being valid if Previous is set, in seconds; see
+	// secondsOf.
+	previousUntil int64
 	// Previous is set if the last rotation replaced the secret. The secret then remains valid
 	// until PreviousValidUntil.
-	Previous           bool
-	PreviousValidUntil time.Time
+	Previous bool
+	// Status is the status of the presented secret.
+	Status token.Status
 
 	// number is the number of the token's entry in memory. The entry may have been reused for
 	// another token since then.
 	number uint32
 }
+
+// PreviousValidUntil returns when the secret stops being valid, or the zero time if Previous isn't
+// set.
+func (m *Match) PreviousValidUntil() time.Time { return timeOfSeconds(m.previousUntil) }
 
 // Authenticate finds the token that a presented secret belongs to. It doesn't check the
 // token's permissions. The errors are [ErrNotFound] (for both an unknown ID and a wrong

@@ -6,13 +6,15 @@ import (
 	"strings"
 )
 
-// tokenSearch finds the upstream token, which no client may see, in any form in which a
-// backend may echo it. If the token has at least 16 letters and digits, the search compares
+// UpstreamToken is the token that the gate sends to the backend. No client may see it, in any form in
+// which a backend may echo it. The zero UpstreamToken stands for none.
+//
+// If the token has at least 16 letters and digits, the search compares
 // only those, case-insensitively, and ignores everything between them, such as dashes, quotes
 // or invisible characters. With a shorter token, this would cause false matches, so the token
 // is compared as a whole. The search also covers everything that decoding produces, with
 // encodings nested in any order and to any depth.
-type tokenSearch struct {
+type UpstreamToken struct {
 	token string
 	// minLength is the length in bytes of the shortest spelling.
 	minLength int
@@ -22,7 +24,8 @@ type tokenSearch struct {
 
 const minLooseLength = 16 // letters and digits
 
-func searchFor(token string) tokenSearch {
+// NewUpstreamToken returns a token that can be searched for.
+func NewUpstreamToken(token string) UpstreamToken {
 	n := 0
 	for i := range len(token) {
 		if folded[token[i]] != 0 {
@@ -30,9 +33,9 @@ func searchFor(token string) tokenSearch {
 		}
 	}
 	if n >= minLooseLength {
-		return tokenSearch{token, n, true}
+		return UpstreamToken{token, n, true}
 	}
-	return tokenSearch{token, len(token), false}
+	return UpstreamToken{token, len(token), false}
 }
 
 // maxTexts is the maximum number of decoded forms of a text to search. A text with more
@@ -41,7 +44,7 @@ const maxTexts = 100
 
 // inText reports whether a text contains the token. For each decoded form, it takes time
 // proportional to the text's length.
-func (s tokenSearch) inText(text string) bool {
+func (s UpstreamToken) inText(text string) bool {
 	if s.token == "" {
 		return false
 	}
@@ -74,7 +77,7 @@ func (s tokenSearch) inText(text string) bool {
 
 // binary returns the bytes encoded by a token with 32 hexadecimal digits, such as a UUID, in
 // normal order and in Windows GUID order. It returns nil for any other token.
-func (s tokenSearch) binary() []string {
+func (s UpstreamToken) binary() []string {
 	const uuid = 32 // digits
 	digits := foldedOnly(s.token)
 	bytes, err := hex.DecodeString(digits)
@@ -94,7 +97,7 @@ func containsAny(text string, parts []string) bool {
 
 // inHeaderLine is inText for header lines. For most header lines of successful responses, it
 // only checks the length or scans the bytes once.
-func (s tokenSearch) inHeaderLine(line string) bool {
+func (s UpstreamToken) inHeaderLine(line string) bool {
 	if s.token == "" || len(line) < s.minLength {
 		return false
 	}
@@ -107,7 +110,7 @@ const minEncodedRun = 32
 
 // mayBeEncoded reports whether a line contains an escape character that occurs in headers, or
 // an unbroken run that is long enough to hold the token in base64 or hexadecimal digits.
-func (s tokenSearch) mayBeEncoded(line string) bool {
+func (s UpstreamToken) mayBeEncoded(line string) bool {
 	run, minRun := 0, max(base64Length(s.minLength), minEncodedRun)
 	for i := range len(line) {
 		c := line[i]
@@ -126,7 +129,7 @@ func (s tokenSearch) mayBeEncoded(line string) bool {
 }
 
 // contains reports whether the text contains the token without decoding.
-func (s tokenSearch) contains(text string) bool {
+func (s UpstreamToken) contains(text string) bool {
 	if len(text) < s.minLength {
 		return false
 	}
@@ -140,7 +143,7 @@ func (s tokenSearch) contains(text string) bool {
 }
 
 // firstByte returns the folded first byte that all of the token's spellings share.
-func (s tokenSearch) firstByte() byte {
+func (s UpstreamToken) firstByte() byte {
 	i := 0
 	for s.loose && folded[s.token[i]] == 0 {
 		i++
@@ -150,7 +153,7 @@ func (s tokenSearch) firstByte() byte {
 
 // matchLength returns the length of the token's spelling at the start of the text, or 0 if the
 // text doesn't start with the token.
-func (s tokenSearch) matchLength(text string) int {
+func (s UpstreamToken) matchLength(text string) int {
 	if !s.loose {
 		if len(text) < len(s.token) || !strings.EqualFold(text[:len(s.token)], s.token) {
 			return 0
@@ -202,9 +205,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// Redact removes the upstream token from a text, such as an error message.
-func Redact(text, upstreamToken string) string {
-	s := searchFor(upstreamToken)
+// Redact returns a text, such as an error message, without the token.
+func (s UpstreamToken) Redact(text string) string {
 	if !s.inText(text) {
 		return text
 	}

@@ -48,7 +48,7 @@ func quoted(s string) string {
 	return string(text)
 }
 
-var sent = searchFor(upstreamToken)
+var sent = NewUpstreamToken(upstreamToken)
 
 // repetitions are spellings in which a backend may echo the token.
 var repetitions = map[string]func(string) string{
@@ -253,20 +253,20 @@ func TestOtherTexts(t *testing.T) {
 		if sent.inText(text) {
 			t.Errorf("the token is found in %.40q, which doesn't contain it", text)
 		}
-		if searchFor("").inText(text) || searchFor("").inHeaderLine(text) {
+		if NewUpstreamToken("").inText(text) || NewUpstreamToken("").inHeaderLine(text) {
 			t.Errorf("an empty token is found in %.40q", text)
 		}
 	}
 	// A token with few letters and digits is compared as a whole.
 	for token, text := range map[string]string{"abc": "a b c", "0123456789abcde": "0123-4567-89ab-cde",
 		"the-token": "the token"} {
-		if searchFor(token).inText(text) {
+		if NewUpstreamToken(token).inText(text) {
 			t.Errorf("the token %q is found in %q, which doesn't contain it", token, text)
 		}
 	}
 	for _, token := range []string{"a", "--", "-----------------", "abc=="} {
-		if searchFor(token).inText("b") || searchFor(token).inHeaderLine("b") || searchFor(token).inText("") ||
-			!searchFor(token).inText("x"+token+"x") {
+		sent := NewUpstreamToken(token)
+		if sent.inText("b") || sent.inHeaderLine("b") || sent.inText("") || !sent.inText("x"+token+"x") {
 			t.Errorf("searching for the token %q gave the wrong result", token)
 		}
 	}
@@ -294,7 +294,7 @@ func TestRedact(t *testing.T) {
 	const head = "net/http: HTTP/1.x transport connection broken: malformed HTTP status code "
 	for name, spell := range repetitions {
 		text := head + fmt.Sprintf("%q", "4"+spell(upstreamToken))
-		got := Redact(text, upstreamToken)
+		got := NewUpstreamToken(upstreamToken).Redact(text)
 		if sent.inText(got) || !strings.Contains(got, "[redacted]") || !strings.HasPrefix(got, head) {
 			t.Errorf("%s: got %q, want the token redacted", name, got)
 		}
@@ -309,11 +309,11 @@ func TestRedact(t *testing.T) {
 			hex.EncodeToString([]byte(upstreamToken)): "[redacted: it repeats the upstream token]",
 		`a "b" ` + base64.StdEncoding.EncodeToString([]byte(upstreamToken)): `a "[redacted]"`,
 	} {
-		if got := Redact(text, upstreamToken); got != want {
+		if got := NewUpstreamToken(upstreamToken).Redact(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
-	if got := Redact("bad token", ""); got != "bad token" {
+	if got := NewUpstreamToken("").Redact("bad token"); got != "bad token" {
 		t.Errorf("without a token: got %q, want the text unchanged", got)
 	}
 }
@@ -328,7 +328,7 @@ func BenchmarkScrubHeaders(b *testing.B) {
 	)
 	b.ReportAllocs()
 	for b.Loop() {
-		ScrubHeaders(h, upstreamToken)
+		NewUpstreamToken(upstreamToken).ScrubHeaders(h)
 	}
 }
 
@@ -339,7 +339,7 @@ func TestScrubAllocatesNothing(t *testing.T) {
 		"X-Request-Id: 3f2a6c1e-9d43-4c1e-7d2c-6a5c1f0e8b77",
 		"Cache-Control: private, no-cache, max-age=0, must-revalidate",
 		`Etag: "5d41402abc4b2a76b9719d911017c592"`)
-	if n := testing.AllocsPerRun(100, func() { ScrubHeaders(h, upstreamToken) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { NewUpstreamToken(upstreamToken).ScrubHeaders(h) }); n != 0 {
 		t.Errorf("got %v allocations, want 0", n)
 	}
 }
