@@ -136,7 +136,7 @@ func (c *cluster) startGates(count int, s store, disk string) {
 	}
 	// The other gates see the admin token soon.
 	for _, g := range c.gates {
-		c.eventually(10*time.Second, g.name+" knows the admin token", func() bool {
+		c.eventually(time.Minute, g.name+" knows the admin token", func() bool {
 			answer := c.newClient(g).do(c.t.Context(), "GET", "scopes", nil, 0)
 			return answer.Status == 200
 		})

@@ -37,7 +37,7 @@ func TestMemberFaults(t *testing.T) {
 		}
 		err = f.run(x, random, func() {
 			if f.name == "cut off the leader" {
-				c.eventually(10*time.Second, "another member leads", func() bool {
+				c.eventually(time.Minute, "another member leads", func() bool {
 					// The member that is cut off still believes for a while that it leads.
 					for _, m := range c.members {
 						if m != before && c.leads(ctx, m) {
@@ -47,7 +47,7 @@ func TestMemberFaults(t *testing.T) {
 					return false
 				})
 			}
-			c.eventually(10*time.Second, "a write succeeds during the fault", func() bool {
+			c.eventually(time.Minute, "a write succeeds during the fault", func() bool {
 				return put("test", f.name) == nil
 			})
 		})

@@ -47,7 +47,7 @@ func testReplaced(t *testing.T, replace func(c *cluster, snapshot string) error)
 		return cl.use(t.Context(), s.id, s.newest, s.secrets[s.newest]).Status
 	}
 	for _, cl := range clients {
-		c.eventually(10*time.Second, cl.gate.name+" knows the tokens", func() bool {
+		c.eventually(time.Minute, cl.gate.name+" knows the tokens", func() bool {
 			return status(cl, "valid") == 200 && status(cl, "revoked") == 200 && status(cl, "deleted") == 200
 		})
 	}
@@ -63,7 +63,7 @@ func testReplaced(t *testing.T, replace func(c *cluster, snapshot string) error)
 		t.Fatal(a)
 	}
 	for _, cl := range clients {
-		c.eventually(10*time.Second, cl.gate.name+" knows the changes", func() bool {
+		c.eventually(time.Minute, cl.gate.name+" knows the changes", func() bool {
 			return status(cl, "revoked") == 401 && status(cl, "deleted") == 401
 		})
 	}
