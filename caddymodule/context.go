@@ -30,7 +30,7 @@ type requestContext struct {
 	cancellation *cancellation
 }
 
-// cancellation is what only handlers need that use a request's cancellation.
+// cancellation is the part of a request's context that only some handlers use, such as proxies.
 type cancellation struct {
 	context.Context
 	cancel context.CancelCauseFunc

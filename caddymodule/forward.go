@@ -46,7 +46,7 @@ type exchange struct {
 	values [6]string
 }
 
-// content is what a request says beyond its header, and the call to the backend.
+// content holds a request's body and the call to the backend.
 type content struct {
 	body bodyBuffer
 	call gate.Call

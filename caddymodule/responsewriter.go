@@ -220,9 +220,9 @@ func (rw *responseWriter) headerSent() bool { return rw.outcome.Load() == respon
 // finish completes the response after the next handlers have returned err. If the response is
 // buffered, finish sends either the response or a refusal.
 func (rw *responseWriter) finish(err error) error {
-	if header := rw.Header(); rw.headerSent() && !rw.trailers && len(header) == int(rw.sent) {
-		// Nothing has been added since the header was sent.
-	} else if !rw.buffering() { // these are trailers, or headers from handlers that failed
+	header := rw.Header()
+	unchanged := rw.headerSent() && !rw.trailers && len(header) == int(rw.sent)
+	if !rw.buffering() && !unchanged { // these are trailers, or headers from handlers that failed
 		rw.exchange.upstream.ScrubHeaders(header)
 	}
 	switch {

@@ -84,8 +84,8 @@ func useEverything(t testing.TB, engine cluster.Engine) {
 	}
 }
 
-// TestLogin checks that access to the prefix is enough for everything. It also checks the errors
-// for a wrong user, password and prefix.
+// TestLogin checks that a user who has access only to the prefix can do everything. It also checks
+// the errors for a wrong user, password and prefix.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)

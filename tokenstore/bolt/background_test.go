@@ -19,7 +19,7 @@ func TestPauseEnds(t *testing.T) {
 	g.pause(time.Hour)
 }
 
-// TestVerifySlowly checks that the slow check finds damage, and that closing the store ends it.
+// TestVerifySlowly checks that the slow check finds a damaged record.
 func TestVerifySlowly(t *testing.T) {
 	t.Parallel()
 	path, _ := filledStore(t, 1200)
@@ -29,6 +29,4 @@ func TestVerifySlowly(t *testing.T) {
 	if n := len(b.Health().Repairs); n != 1 {
 		t.Errorf("got %d repairs, want 1", n)
 	}
-	check(t, b.Close())
-	b.verifyRecordsSlowly()
 }

@@ -160,9 +160,9 @@ func (b *Backend) prepare(h *handle) error {
 	return b.update(func(tx *bbolt.Tx) error { return putIdentity(tx.Bucket(metaBucket)) })
 }
 
-// slowStep is the number of records that verifyRecordsSlowly checks before it pauses for
-// slowPause times as long as that took. Requests then hardly notice it: the check of a million
-// tokens takes half a minute of CPU time.
+// verifyRecordsSlowly checks slowStep records and then pauses for slowPause times as long as that
+// took. At full speed, checking a million tokens would keep a processor from serving requests for
+// half a minute.
 const (
 	slowStep  = 500
 	slowPause = 19
