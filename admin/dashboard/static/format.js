@@ -36,12 +36,23 @@ export function span(milliseconds) {
   return `${Math.floor(milliseconds / length)} ${unit}`;
 }
 
+/** @type {Map<string, Intl.DateTimeFormat>} */
+const formats = new Map();
+
+/** Returns the format with these options in the chosen zone. Creating a format takes much longer
+ * than using it, and a list of keys with charts contains more than a thousand times.
+ * @param {Intl.DateTimeFormatOptions} options */
+function formatFor(options) {
+  const zoned = { timeZone: prefs.zone === "utc" ? "UTC" : undefined, ...options };
+  const key = JSON.stringify(zoned);
+  const known = formats.get(key) ?? new Intl.DateTimeFormat("en-GB", zoned);
+  formats.set(key, known);
+  return known;
+}
+
 /** @param {string | number | Date} time
  * @param {Intl.DateTimeFormatOptions} options */
-function format(time, options) {
-  const timeZone = prefs.zone === "utc" ? "UTC" : undefined;
-  return new Intl.DateTimeFormat("en-GB", { timeZone, ...options }).format(new Date(time));
-}
+const format = (time, options) => formatFor(options).format(new Date(time));
 
 /** Returns a date, such as "9 Mar 2027".
  * @param {string | number | Date} time */
@@ -74,17 +85,15 @@ export const exact = (time) => format(time, { dateStyle: "medium", timeStyle: "l
 /** Returns the chosen zone's name, such as "UTC" or "GMT+1".
  * @param {number} [now] */
 export function zoneName(now = Date.now()) {
-  const options = /** @type {const} */ ({
-    timeZoneName: "short",
-    timeZone: prefs.zone === "utc" ? "UTC" : undefined,
-  });
-  const parts = new Intl.DateTimeFormat("en-GB", options).formatToParts(now);
+  const parts = formatFor({ timeZoneName: "short" }).formatToParts(now);
   return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
 }
 
+const numbers = new Intl.NumberFormat("en-US");
+
 /** Returns a count with separators, such as "12,810".
  * @param {number} n */
-export const count = (n) => n.toLocaleString("en-US");
+export const count = (n) => numbers.format(n);
 
 /** Returns a count with a noun, such as "1 key" or "12,810 keys".
  * @param {number} n

@@ -54,11 +54,12 @@ export function OverviewPage() {
     },
   );
   const { data, reload } = overview;
-  // The chart moves on without events. The server surveys the keys a while after a change, and
-  // the first survey of a large store takes seconds.
+  // The chart moves on without events, and problems end without one. The server surveys the keys a
+  // while after a change, and the first survey of a large store takes seconds.
   useEffect(() => {
     const surveying = (data && !data.tokens) || Date.now() - changed.current < 90_000;
-    const timer = setTimeout(reload, surveying ? 2000 : 60_000);
+    const problems = data && Object.values(data.health).some(({ status }) => status !== "ok");
+    const timer = setTimeout(reload, surveying ? 2000 : problems ? 5000 : 60_000);
     return () => clearTimeout(timer);
   }, [data]);
   const range = ranges.has(query.range) ? query.range : "7d";

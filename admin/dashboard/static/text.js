@@ -164,7 +164,7 @@ const settings = {
   events: "All events",
 }; // prettier-ignore
 
-const amount = (/** @type {number | string | undefined} */ n) => (n ?? 0).toLocaleString("en-US");
+const amount = (/** @type {number | string | undefined} */ n) => (typeof n === "string" ? n : count(n ?? 0));
 
 const keys = {
   /** @param {number | string} part
