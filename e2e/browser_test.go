@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -42,6 +44,9 @@ http://127.0.0.1:{$HTTP} {
 // browserTimeout limits each step in the browser. It is generous because the machine may be
 // busy.
 const browserTimeout = 2 * time.Minute
+
+// targetReplaced is the code of Chromium's error "Inspected target navigated or closed".
+const targetReplaced = -32000
 
 // browser is a Chromium tab.
 type browser struct {
@@ -158,6 +163,12 @@ func (b *browser) open(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
+// reload loads the page again.
+func (b *browser) reload() {
+	b.t.Helper()
+	b.do(chromedp.Reload())
+}
+
 // byText returns an XPath for elements with the given tag name and exactly the given text or
 // aria-label. It searches the topmost dialog if one is open, and the whole page otherwise.
 func (b *browser) byText(element, text string) chromedp.Search {
@@ -195,16 +206,24 @@ func (b *browser) script(script string) {
 	b.do(chromedp.Evaluate[chromedp.Void](script))
 }
 
-// evaluate evaluates an expression in the page and returns its value.
+// evaluate evaluates an expression without side effects in the page and returns its value. If the
+// page is replaced meanwhile, it evaluates the expression in the new page.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, browserTimeout)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		b.t.Fatalf("browser: %v", err)
+	for {
+		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+		var refused *cdproto.Error
+		if errors.As(err, &refused) && refused.Code == targetReplaced && ctx.Err() == nil {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		if err != nil {
+			b.t.Fatalf("browser: %v", err)
+		}
+		return value
 	}
-	return value
 }
 
 // text returns the page's visible text.

@@ -162,12 +162,6 @@ func (d *dashboard) hash() string {
 	return hash
 }
 
-// reload loads the page again.
-func (d *dashboard) reload() {
-	d.t.Helper()
-	d.do(chromedp.Reload())
-}
-
 // settle waits until the browser has drawn the page twice, so observers of sizes have run.
 func (d *dashboard) settle() {
 	d.t.Helper()

@@ -138,7 +138,7 @@ func TestDashboardNodes(t *testing.T) {
 		s.Nodes[0].Live = false
 	})
 	d.page("#settings")
-	d.do(chromedp.Evaluate[chromedp.Void](`location.reload()`))
+	d.reload()
 	d.shows("no contact with the shared store for 12 minutes: kv-1.example.com:2379: connection refused. Valid keys",
 		"nothing can be changed.", "no contact", "12 m old")
 	d.look("nodes-behind")

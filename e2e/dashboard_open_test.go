@@ -76,7 +76,7 @@ func TestDashboardOpen(t *testing.T) {
 	if _, errs, exit := s.run("api-token", "open", "--end"); exit != 0 {
 		t.Fatalf("open --end: exit code %d: %s", exit, errs)
 	}
-	d.script(`location.reload()`)
+	d.reload()
 	d.shows("Sign in to Mollygate", "Admin key")
 	for _, b := range []*browser{d.browser, second.browser} {
 		b.checkQuiet("keys.localhost:" + s.env["HTTP"])
