@@ -142,11 +142,16 @@ func TestDamage(t *testing.T) {
 	if len(spec.kinds()) == 0 {
 		t.Fatalf("unknown kind of damage %q", *faultKind)
 	}
-	for _, pageSize := range []int{4096, 1024} {
-		store := filepath.Join(dir, fmt.Sprint(pageSize))
-		makeAged(t, store, pageSize)
-		spec.Stores = append(spec.Stores, store)
-	}
+	t.Run("stores", func(t *testing.T) {
+		for _, pageSize := range []int{4096, 1024} {
+			store := filepath.Join(dir, fmt.Sprint(pageSize))
+			spec.Stores = append(spec.Stores, store)
+			t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
+				t.Parallel()
+				makeAged(t, store, pageSize)
+			})
+		}
+	})
 	if t.Failed() {
 		t.FailNow()
 	}
