@@ -64,13 +64,17 @@ func (d *dashboard) scheme(name string) {
 }
 
 // TestDashboardAccessibility checks that axe finds no violations on any page, dialog or menu,
-// in a wide and in a narrow window. The color schemes differ only in their colors.
+// in a wide and in a narrow window. The color schemes differ only in their colors, which don't
+// depend on the width.
 func TestDashboardAccessibility(t *testing.T) {
 	t.Parallel()
 	d := openDemo(t)
 	d.scheme("light")
-	d.walk([]int64{1280, 360}, func(name string, _ int64) {
+	d.walk([]int64{1280, 360}, func(name string, width int64) {
 		d.accessible(name)
+		if width != 1280 {
+			return
+		}
 		d.scheme("dark")
 		d.accessible(name+", dark", "color-contrast")
 		d.scheme("light")
