@@ -80,11 +80,12 @@ func run(program string, args []string) int {
 		}
 	}()
 	err := command.Wait()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1) // -1 after a signal
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		return exit.ExitCode()
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "firstrun:", err)
+	if err != nil { // such as "signal: killed"
+		fmt.Fprintf(os.Stderr, "firstrun: the program ended unexpectedly: %v. What it stored is kept; "+
+			"to go on, run the same command again.\n", err)
 		return 1
 	}
 	return 0
