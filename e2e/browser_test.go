@@ -241,7 +241,7 @@ func (b *browser) shows(texts ...string) {
 			if time.Now().After(deadline) {
 				b.t.Fatalf("the page lacks %q:\n%s", text, b.text())
 			}
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
 }
