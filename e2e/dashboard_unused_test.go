@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,8 +63,10 @@ func fillWithUnused(t *testing.T, path string) (id, admin string) {
 		t.Fatal(err)
 	}
 	now := time.Now().AddDate(0, 0, -20)
+	var clock atomic.Pointer[time.Time] // the store reads it in the background
+	clock.Store(&now)
 	store, err := tokenstore.Open(file, tokenstore.Options{FlushInterval: -1,
-		Clock: tokenstore.ClockFunc(func() time.Time { return now })})
+		Clock: tokenstore.ClockFunc(func() time.Time { return *clock.Load() })})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +94,9 @@ func fillWithUnused(t *testing.T, path string) (id, admin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now = time.Now().Add(-time.Hour)
-	store.CountAllowedOn(match, "unikernel:restart", []string{"unikernel/web-*"}, tokenstore.LastUse{Time: now})
+	used := time.Now().Add(-time.Hour)
+	clock.Store(&used)
+	store.CountAllowedOn(match, "unikernel:restart", []string{"unikernel/web-*"}, tokenstore.LastUse{Time: used})
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
