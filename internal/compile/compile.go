@@ -100,8 +100,7 @@ func newProgress(what string, total int) *progress {
 	p := &progress{start: time.Now(), total: total,
 		terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
 	if total > few {
-		fmt.Fprintf(os.Stderr, "Compiling %s: %d packages. "+
-			"This takes a minute or two, but only once.\n", what, total)
+		fmt.Fprintf(os.Stderr, "Compiling %s: %d packages.\nThis takes a minute or two, but only once.\n", what, total)
 	}
 	return p
 }

@@ -44,7 +44,7 @@ func (e *example) instructions() {
 		"MOLLYGATE="+quote(e.dir+"/"+caddyProgram), "MOLLYGATE_KEY="+e.api.Secret, "ADMIN_KEY="+e.admin.Secret)
 	section("Call the stand-in for Mollymawk. The balancer uses the gates in turn.", call+e.url()+"/api/unikernels")
 	section("See the gates, and how many requests each has counted. They report after a few seconds.",
-		program+"nodes"+at(0), "sleep 5", program+"show "+e.api.ID+at(0))
+		program+"nodes"+at(0), "sleep 10", program+"show "+e.api.ID+at(0))
 	section("Use the admin API and the dashboard. Sign in with the admin key.",
 		fmt.Sprintf(`curl -H "Authorization: Bearer $ADMIN_KEY" http://localhost:%d/api/v1/healthz`, e.dashboard),
 		fmt.Sprintf("open http://localhost:%d/ in a browser", e.dashboard))
