@@ -79,14 +79,26 @@ func run(program string, args []string) int {
 			}
 		}
 	}()
-	err := command.Wait()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+	return exitCode(command.Wait())
+}
+
+// exitCode returns the exit code for the result of the program. It explains what the program can't
+// explain itself.
+func exitCode(err error) int {
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return 0
+	case !ended:
+		fmt.Fprintln(os.Stderr, "firstrun:", err)
+	case exit.Exited():
 		return exit.ExitCode()
+	default:
+		status, ok := exit.Sys().(syscall.WaitStatus)
+		if ok && status.Signal() == syscall.SIGKILL { // others, such as Ctrl-C, come from the user
+			fmt.Fprintln(os.Stderr, "firstrun: the program was killed. What it stored is kept. "+
+				"To go on, run the same command again.")
+		}
 	}
-	if err != nil { // such as "signal: killed"
-		fmt.Fprintf(os.Stderr, "firstrun: the program ended unexpectedly: %v. What it stored is kept; "+
-			"to go on, run the same command again.\n", err)
-		return 1
-	}
-	return 0
+	return 1
 }
