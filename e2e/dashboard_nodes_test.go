@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -104,9 +105,7 @@ func (d *sharedDashboard) look(name string) {
 				continue // only colors differ
 			}
 			d.scheme(scheme)
-			if faults := d.layoutFaults(); faults != "" {
-				d.t.Errorf("%s at %d pixels, %s: %s", name, width, scheme, faults)
-			}
+			d.checkLayout(fmt.Sprintf("%s at %d pixels, %s", name, width, scheme))
 			switch {
 			case scheme == "dark" && width == 1280:
 				d.accessible(name+", dark", "color-contrast")
@@ -149,6 +148,10 @@ func TestDashboardNodes(t *testing.T) {
 	d.shared.Set(func(s *backendtest.SharedState) { s.AsOf = time.Now().Add(-2 * time.Hour) })
 	d.shows("All requests are refused until contact is restored.")
 	d.shared.Set(func(s *backendtest.SharedState) { s.AsOf, s.Problem = time.Now().Add(time.Hour), nil })
+	begun := time.Now()
 	d.hides("with the shared store for")
+	if waited := time.Since(begun); waited > 30*time.Second { // without a problem, the page asks once a minute
+		t.Errorf("the problem was shown for another %v", waited)
+	}
 	d.checkQuiet(d.host)
 }

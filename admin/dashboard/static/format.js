@@ -40,13 +40,13 @@ export function span(milliseconds) {
 const formats = new Map();
 
 /** Returns the format with these options in the chosen zone. Creating a format takes much longer
- * than using it, and a list of keys with charts contains more than a thousand times.
+ * than using it, and the charts in a list of keys contain more than a thousand dates.
  * @param {Intl.DateTimeFormatOptions} options */
 function formatFor(options) {
   const zoned = { timeZone: prefs.zone === "utc" ? "UTC" : undefined, ...options };
   const key = JSON.stringify(zoned);
-  const known = formats.get(key) ?? new Intl.DateTimeFormat("en-GB", zoned);
-  formats.set(key, known);
+  let known = formats.get(key);
+  if (!known) formats.set(key, (known = new Intl.DateTimeFormat("en-GB", zoned)));
   return known;
 }
 
