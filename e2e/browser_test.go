@@ -45,8 +45,9 @@ http://127.0.0.1:{$HTTP} {
 // busy.
 const browserTimeout = 2 * time.Minute
 
-// targetReplaced is the code of Chromium's error "Inspected target navigated or closed".
-const targetReplaced = -32000
+// serverError is the code of all errors that Chromium returns while a page is being replaced, such
+// as "Inspected target navigated or closed" (JSON-RPC 2.0 section 5.1).
+const serverError = -32000
 
 // browser is a Chromium tab.
 type browser struct {
@@ -215,7 +216,7 @@ func evaluate[T any](b *browser, expression string) T {
 	for {
 		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 		var refused *cdproto.Error
-		if errors.As(err, &refused) && refused.Code == targetReplaced && ctx.Err() == nil {
+		if errors.As(err, &refused) && refused.Code == serverError && ctx.Err() == nil {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}

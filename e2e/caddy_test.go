@@ -130,7 +130,7 @@ func (c *caddy) launch(caddyfile string) {
 	c.t.Helper()
 	c.write("Caddyfile", caddyfile)
 	c.cmd = c.command("run", "--config", c.path("Caddyfile"))
-	c.cmd.Env = append(c.cmd.Env, goRace+" exitcode=0") // see checkRaces
+	c.cmd.Env = append(c.cmd.Env, "GORACE=exitcode=0 "+os.Getenv("GORACE")) // see checkRaces
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	c.cmd.SysProcAttr = c.attributes
 	if err := c.cmd.Start(); err != nil {
@@ -196,9 +196,6 @@ func (c *caddy) kill() {
 	c.cmd = nil
 }
 
-// goRace makes the race detector report all races, and not delay each exit by a second.
-const goRace = "GORACE=halt_on_error=0 atexit_sleep_ms=0"
-
 // command returns a caddy command that runs in the same environment as c.
 func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(c.program, args...)
@@ -206,7 +203,7 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd.Env = []string{
 		"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "XDG_DATA_HOME=" + c.path("data"),
 		"XDG_CONFIG_HOME=" + c.path("config"),
-		goRace,
+		"GORACE=" + os.Getenv("GORACE"),
 	}
 	for name, value := range c.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -369,7 +366,7 @@ func eventually(t *testing.T, what string, condition func() bool, note fmt.Strin
 		if waited > time.Minute {
 			t.Fatalf("timed out waiting until %s\n%s", what, note)
 		}
-		// Checks that take long aren't repeated all the time, because the machine may be busy.
+		// The longer it takes, the less often it is checked, because the machine may be busy.
 		time.Sleep(min(10*time.Millisecond+waited/10, 200*time.Millisecond))
 	}
 }

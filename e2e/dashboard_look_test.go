@@ -64,18 +64,17 @@ func (d *dashboard) scheme(name string) {
 }
 
 // TestDashboardAccessibility checks that axe finds no violations on any page, dialog or menu,
-// in a wide and in a narrow window. The color schemes differ only in their colors, which don't
-// depend on the width.
+// in a wide and in a narrow window, and that no part is outside the window. The color schemes differ
+// only in their colors.
 func TestDashboardAccessibility(t *testing.T) {
 	t.Parallel()
 	d := openDemo(t)
 	d.scheme("light")
-	d.walk([]int64{1280, 360}, func(name string, width int64) {
+	d.walk([]int64{1280, 360}, func(name string, _ int64) {
 		d.accessible(name)
-		if width != 1280 {
-			return
-		}
+		d.checkLayout(name)
 		d.scheme("dark")
+		d.checkLayout(name + ", dark")
 		d.accessible(name+", dark", "color-contrast")
 		d.scheme("light")
 	})
@@ -116,23 +115,32 @@ func (b *browser) layoutFaults() (faults string) {
 	}
 }
 
-// TestDashboardPictures checks that no page or dialog is wider than the window and that the
-// buttons of dialogs are inside it, in windows of four widths, light and dark. With -pictures, it
-// also takes screenshots.
+// checkLayout checks that the page and its dialogs aren't wider than the window and that the
+// buttons of dialogs are inside it.
+func (b *browser) checkLayout(what string) {
+	b.t.Helper()
+	if faults := b.layoutFaults(); faults != "" {
+		b.t.Errorf("%s: %s", what, faults)
+	}
+}
+
+// TestDashboardPictures checks the layout of every page, dialog and menu in the widths that
+// TestDashboardAccessibility doesn't use. With -pictures, it also takes screenshots, in four widths,
+// light and dark.
 func TestDashboardPictures(t *testing.T) {
 	t.Parallel()
 	d := openDemo(t)
-	d.walk([]int64{1280, 360, 820, 1920}, func(name string, width int64) {
-		for _, scheme := range []string{"light", "dark"} {
-			if !*takeScreenshots && scheme == "dark" && width != 1280 {
-				continue // only colors differ
-			}
-			d.scheme(scheme)
-			if faults := d.layoutFaults(); faults != "" {
-				t.Errorf("%s, %s: %s", name, scheme, faults)
-			}
-			if *takeScreenshots {
-				name = strings.NewReplacer(" at ", "-", " pixels", "", " ", "-").Replace(name)
+	widths := []int64{1920, 820}
+	if *takeScreenshots {
+		widths = append(widths, 1280, 360)
+	}
+	d.walk(widths, func(name string, _ int64) {
+		d.scheme("light")
+		d.checkLayout(name)
+		if *takeScreenshots {
+			name = strings.NewReplacer(" at ", "-", " pixels", "", " ", "-").Replace(name)
+			for _, scheme := range []string{"light", "dark"} {
+				d.scheme(scheme)
 				d.screenshot(name + "-" + scheme)
 			}
 		}
