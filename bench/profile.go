@@ -12,7 +12,7 @@ import (
 )
 
 // profileSeconds is a profile's duration in seconds.
-const profileSeconds = 5
+const profileSeconds = 25
 
 // profile writes a CPU profile of the row's Caddy while it is the only server under load.
 func (c *comparison) profile(ctx context.Context, dir string) error {
