@@ -125,7 +125,7 @@ func startOnce(ctx context.Context, home string) (took time.Duration, resident i
 	api_tokens {
 		store bbolt %s/tokens.db
 		account default {
-			upstream_token upstream
+			upstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17
 		}
 	}
 }

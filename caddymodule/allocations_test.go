@@ -78,7 +78,7 @@ func loadChains(t testing.TB) (chains, string) {
 	api_tokens {
 		store bbolt %s/tokens.db
 		account default {
-			upstream_token upstream
+			upstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17
 		}
 		max_lifetime unlimited
 	}

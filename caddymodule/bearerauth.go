@@ -405,7 +405,8 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	if stray.found() {
 		h.strays.note(h.logger, r, stray, now)
 	}
-	facts := h.facts(r, &taken, stray, now)
+	vars := variables(r)
+	facts := h.facts(r, vars, &taken, stray, now)
 	var decision gate.Decision
 	begun := metrics.startDecision()
 	h.gate.Decide(store, &facts, &decision)
@@ -429,12 +430,14 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		return h.describeKey(w, r, store, &decision.Finding, now)
 	}
 	h.noteChain(r, next)
-	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, clientIP: facts.ClientIP}
+	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, vars: vars,
+		clientIP: facts.ClientIP}
 	return exchange.forward(w, r, next)
 }
 
 // facts collects the request properties on which the gate bases its decision.
-func (h *BearerAuth) facts(r *http.Request, taken *gate.Taken, stray strayTokens, now time.Time) gate.Request {
+func (h *BearerAuth) facts(r *http.Request, vars map[string]any, taken *gate.Taken, stray strayTokens,
+	now time.Time) gate.Request {
 	facts := gate.Request{
 		Method:        r.Method,
 		Path:          gate.RawPath(r.URL),
@@ -443,7 +446,7 @@ func (h *BearerAuth) facts(r *http.Request, taken *gate.Taken, stray strayTokens
 		TokenInURL:    stray.inURL,
 		StrayToken:    stray.found(),
 		WebSocket:     taken.WebSocket,
-		ClientIP:      clientIP(r),
+		ClientIP:      clientIP(vars),
 		EarlyData:     gate.IsEarlyData(r),
 		ContentLength: r.ContentLength,
 		Now:           now,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -23,8 +22,10 @@ type exchange struct {
 	handler *BearerAuth
 	store   *tokenstore.Store
 	gate.Finding
-	now      time.Time
-	clientIP netip.Addr
+	now time.Time
+	// vars are the variables of Caddy's handlers.
+	vars     map[string]any
+	clientIP string
 	identity identity
 
 	// upstream is the account's credential.
@@ -116,9 +117,9 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 		p.auth.watch(p)
 	}
 	out.RequestURI = gate.RequestURI(out.URL, r.RequestURI)
-	p.identity.accept(r, &p.Match.Token)
+	p.identity.accept(r, p.vars, &p.Match.Token)
 	p.store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
-		Time: p.now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
+		Time: p.now, IP: gate.CanonicalAddress(p.clientIP), UserAgent: userAgent(r), Route: p.Route.Name(),
 	})
 	return p.response.finish(p.send(next, out))
 }
@@ -199,6 +200,14 @@ var errProbeRefused = errors.New("a probe showed that the call would harm the ba
 func (p *exchange) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
+}
+
+// userAgent is like r.UserAgent, but doesn't check the spelling of the header's name.
+func userAgent(r *http.Request) string {
+	if values := r.Header["User-Agent"]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // copyRequest returns a copy of the request for the next handlers. Changes that they make to

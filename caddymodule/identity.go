@@ -24,8 +24,7 @@ const identityVar = "bearer_auth.identity"
 
 // identify makes id the request's identity, unless an earlier gate has already set one, and
 // returns the request's identity.
-func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
-	vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+func (id *identity) identify(vars map[string]any, repl *caddy.Replacer) *identity {
 	if known, ok := vars[identityVar].(*identity); ok {
 		return known
 	}
@@ -35,7 +34,7 @@ func (id *identity) identify(r *http.Request, repl *caddy.Replacer) *identity {
 }
 
 // mark records that a gate has handled the request but couldn't identify its sender.
-func (id *identity) mark(r *http.Request) { id.identify(r, replacer(r)) }
+func (id *identity) mark(r *http.Request) { id.identify(variables(r), replacer(r)) }
 
 // atGate reports whether a gate has handled the request.
 func atGate(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), identityVar) != nil }
@@ -47,17 +46,17 @@ const (
 )
 
 // accept sets the token as the request's user, replacing any user that another authenticator
-// has set.
-func (id *identity) accept(r *http.Request, token *tokenstore.Principal) {
+// has set. vars are the request's variables.
+func (id *identity) accept(r *http.Request, vars map[string]any, token *tokenstore.Principal) {
 	repl := replacer(r)
-	id = id.identify(r, repl)
+	id = id.identify(vars, repl)
 	id.user = token
 	repl.DeleteByPrefix(userPrefix)
 }
 
 // refuse records why the request was refused and, if it is known, the request's token.
 func (id *identity) refuse(r *http.Request, refusal *gate.Refusal) {
-	id = id.identify(r, replacer(r))
+	id = id.identify(variables(r), replacer(r))
 	id.code = refusal.Code
 	if refusal.Token.Known() {
 		candidate := refusal.Token
@@ -91,6 +90,11 @@ func tokenPlaceholder(token *tokenstore.Principal, field string) (any, bool) {
 		return strings.Join(token.Scopes, " "), true
 	}
 	return nil, false
+}
+
+// variables returns the variables that Caddy's handlers share during a request.
+func variables(r *http.Request) map[string]any {
+	return r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 }
 
 func replacer(r *http.Request) *caddy.Replacer {

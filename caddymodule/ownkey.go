@@ -14,10 +14,10 @@ import (
 func (h *BearerAuth) describeKey(w http.ResponseWriter, r *http.Request, store *tokenstore.Store,
 	finding *gate.Finding, now time.Time) error {
 	metrics.count(outcomeOK)
-	p := &exchange{handler: h, store: store, Finding: *finding, now: now, clientIP: clientIP(r)}
-	p.identity.accept(r, &p.Match.Token)
-	store.CountAllowed(p.Match, "", tokenstore.LastUse{Time: now, IP: clientIPText(r, p.clientIP),
-		UserAgent: r.UserAgent(), Route: http.MethodGet + " " + gate.OwnKeyPath})
+	p := &exchange{handler: h, store: store, Finding: *finding, now: now}
+	p.identity.accept(r, variables(r), &p.Match.Token)
+	store.CountAllowed(p.Match, "", tokenstore.LastUse{Time: now, IP: gate.CanonicalAddress(clientIP(variables(r))),
+		UserAgent: userAgent(r), Route: http.MethodGet + " " + gate.OwnKeyPath})
 	body, err := json.Marshal(p.ownKey())
 	if err != nil {
 		return err // can't happen: all fields can be marshaled

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -63,7 +61,7 @@ func (h *BearerAuth) logRefusal(r *http.Request, refusal gate.Refusal) {
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
 		zap.String("uri", r.RequestURI),
-		zap.String("client_ip", loggedAddress(clientIP(r))),
+		zap.String("client_ip", loggedAddress(clientIP(variables(r)))),
 	}
 	if refusal.Token.Known() {
 		fields = append(fields, zap.Stringer("token_id", refusal.Token.ID),
@@ -97,32 +95,21 @@ func (p *exchange) setNotices(header http.Header) {
 }
 
 // clientIP returns the client address that Caddy has determined, taking trusted_proxies into
-// account. It returns the zero address if there is none.
-func clientIP(r *http.Request) netip.Addr {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	address, _ := netip.ParseAddr(text)
-	return address.Unmap()
+// account. It returns "" if there is none. vars are the request's variables.
+func clientIP(vars map[string]any) string {
+	address, _ := vars[caddyhttp.ClientIPVarKey].(string)
+	return address
 }
 
 // loggedAddress returns the client address for logs, or "-" if there is none.
-func loggedAddress(address netip.Addr) string { return cmp.Or(gate.AddressText(address), "-") }
+func loggedAddress(address string) string { return cmp.Or(gate.CanonicalAddress(address), "-") }
 
 // countDenied counts a request that was refused despite a correct secret. Its path contains no
 // token, because the gate refuses such requests before it looks for a secret.
 func countDenied(store *tokenstore.Store, r *http.Request, finding *gate.Finding,
-	refusal *gate.Refusal, address netip.Addr, now time.Time) {
+	refusal *gate.Refusal, address string, now time.Time) {
 	store.CountDenied(finding.Match, tokenstore.Refusal{
 		Time: now, Method: r.Method, Path: gate.RawPath(r.URL), Scope: finding.Scope(), Code: string(refusal.Code),
-		IP: clientIPText(r, address), UserAgent: r.UserAgent(),
+		IP: gate.CanonicalAddress(address), UserAgent: userAgent(r),
 	})
-}
-
-// clientIPText returns clientIP as text. For IPv4 addresses, which can be written in only one
-// way, it returns Caddy's text unchanged.
-func clientIPText(r *http.Request, address netip.Addr) string {
-	if text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); address.Is4() &&
-		!strings.Contains(text, ":") {
-		return text
-	}
-	return gate.AddressText(address)
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +82,8 @@ func (h *SiteAdmin) Provision(ctx caddy.Context) error {
 	}
 	h.failures = gate.NewFailureLimit(defaultFailures, defaultFailureWindow)
 	bearer := admin.Bearer{
-		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm, ClientIP: clientIP,
+		Store: h.app.Store, Prefixes: h.app.policy.Prefixes, Realm: adminRealm,
+		ClientIP: func(r *http.Request) netip.Addr { return gate.ParseAddress(clientIP(variables(r))) },
 		Failures: h.failures,
 		Sessions: h.app.sessions,
 		Secure:   overTLS,
@@ -157,7 +159,7 @@ func (h *SiteAdmin) checkStray(r *http.Request, stray strayTokens) gate.Refusal 
 	}
 	if store := h.app.store.current(); store != nil {
 		now := store.Now()
-		h.failures.CountStray(&refusal, clientIP(r), now)
+		h.failures.CountStray(&refusal, gate.ParseAddress(clientIP(variables(r))), now)
 		h.strays.note(h.logger, r, stray, now)
 	}
 	return refusal
@@ -187,7 +189,7 @@ func sitePath(r *http.Request) string {
 // admin token's actor.
 func (h *SiteAdmin) authenticate(r *http.Request) (tokenstore.Actor, *admin.Refusal) {
 	if user := h.trustedUser(r); user != "" && !gate.HasBearer(r.Header["Authorization"]) {
-		return tokenstore.Actor{Name: userActor(user), Address: gate.AddressText(clientIP(r)),
+		return tokenstore.Actor{Name: userActor(user), Address: gate.CanonicalAddress(clientIP(variables(r))),
 			Authorize: h.stillTrusts()}, nil
 	}
 	return h.bearer(r)

@@ -37,7 +37,8 @@ func BenchmarkSteps(b *testing.B) {
 	)
 	begin := func() {
 		delete(w.header, "Content-Type")
-		p = &exchange{handler: h, store: store, Finding: decision.Finding, now: facts.Now, clientIP: facts.ClientIP}
+		p = &exchange{handler: h, store: store, Finding: decision.Finding, now: facts.Now, vars: vars,
+			clientIP: facts.ClientIP}
 		p.response.begin(w, r, p)
 		p.beginContext(r)
 		p.upstream = app.account("default").credential()
@@ -51,7 +52,7 @@ func BenchmarkSteps(b *testing.B) {
 			r.Header["Authorization"] = authorization
 			taken, stray = app.takeHeaders(r)
 		}},
-		{"collect facts", func() { facts = h.facts(r, &taken, stray, now) }},
+		{"collect facts", func() { facts = h.facts(r, vars, &taken, stray, now) }},
 		{"decide", func() {
 			decision = gate.Decision{}
 			h.gate.Decide(store, &facts, &decision)
@@ -65,11 +66,11 @@ func BenchmarkSteps(b *testing.B) {
 		}},
 		{"identify the user", func() {
 			delete(vars, identityVar)
-			new(identity).accept(r, &p.Match.Token)
+			new(identity).accept(r, vars, &p.Match.Token)
 		}},
 		{"count the request", func() {
 			store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
-				Time: now, IP: clientIPText(r, p.clientIP), UserAgent: r.UserAgent(), Route: p.Route.Name(),
+				Time: now, IP: gate.CanonicalAddress(p.clientIP), UserAgent: userAgent(r), Route: p.Route.Name(),
 			})
 		}},
 		{"check the response", func() {

@@ -69,6 +69,6 @@ func (w *strayWarnings) note(logger *zap.Logger, r *http.Request, stray strayTok
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
 		zap.String("uri", r.RequestURI),
-		zap.String("client_ip", loggedAddress(clientIP(r))),
+		zap.String("client_ip", loggedAddress(clientIP(variables(r)))),
 		zap.Int("suppressed", suppressed))
 }

@@ -35,15 +35,28 @@ func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authori
 // ParseBearer returns the bearer token in an Authorization header. It doesn't check whether the
 // token exists.
 func ParseBearer(prefixes token.Prefixes, authorization []string) (token.Credential, Refusal) {
-	text, code := bearer(authorization)
+	credential, code := presented(prefixes, authorization)
 	if code != "" {
 		return token.Credential{}, Refuse(code)
 	}
-	credential, err := prefixes.Parse(text)
-	if err != nil {
-		return token.Credential{}, Refuse(MalformedToken)
-	}
 	return credential, Refusal{}
+}
+
+// presented returns the token in the Authorization values, or the code of a refusal:
+// MissingToken, InvalidRequest or MalformedToken.
+func presented(prefixes token.Prefixes, authorization []string) (credential token.Credential, code Code) {
+	text, code := bearerText(authorization)
+	if code != "" {
+		return credential, code
+	}
+	credential, err := prefixes.Parse(text)
+	switch {
+	case err == nil: // all tokens are well-formed
+		return credential, ""
+	case !isToken68(text):
+		return credential, InvalidRequest
+	}
+	return credential, MalformedToken
 }
 
 // Present runs the same checks as [Authenticate] for a credential that has already been
@@ -104,10 +117,11 @@ func RefuseStatus(status token.Status) Refusal {
 	return Refuse(StoreUnavailable)
 }
 
-// bearer returns the token in the Authorization values, or a refusal code. It compares the
-// scheme case-insensitively (RFC 9110 section 11.1) and otherwise follows RFC 6750 section 2.1
-// strictly: one header line, one space, one token.
-func bearer(values []string) (token string, code Code) {
+// bearerText returns what should be the token in the Authorization values, or the code of a
+// refusal. It compares the scheme case-insensitively (RFC 9110 section 11.1) and otherwise
+// follows RFC 6750 section 2.1 strictly: one header line, one space, one token. The caller must
+// check that the text is a token.
+func bearerText(values []string) (text string, code Code) {
 	switch len(values) {
 	case 0:
 		return "", MissingToken
@@ -131,11 +145,11 @@ func bearer(values []string) (token string, code Code) {
 	if rest != "" && !isBlank(rest[0]) && rest[0] != ',' {
 		return "", MissingToken // another scheme, such as "Bearer:"
 	}
-	token, ok := strings.CutPrefix(rest, " ")
-	if !ok || !isToken68(token) {
+	text, ok := strings.CutPrefix(rest, " ")
+	if !ok {
 		return "", InvalidRequest
 	}
-	return token, ""
+	return text, ""
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
@@ -143,7 +157,7 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 // HasBearer reports whether the Authorization values contain a bearer token, well-formed or
 // not.
 func HasBearer(authorization []string) bool {
-	_, code := bearer(authorization)
+	_, code := bearerText(authorization)
 	return code != MissingToken
 }
 

@@ -89,7 +89,7 @@ func (g *Gate) Explain(store Store, question Question) Explanation {
 		if needsToken := c >= checkKind && c != checkRoute; needsToken && !d.Matched() {
 			continue
 		}
-		if c == checkToken && s.text == "" {
+		if c == checkToken && s.code != "" && s.code != MalformedToken {
 			continue
 		}
 		if (c == checkScope || c == checkResources) && d.Route == nil {
@@ -152,7 +152,7 @@ func (g *Gate) explainTargets(question *Question, r *Request, f *Finding) Refusa
 // request converts the question to a [Request]. readable reports whether an HTTP server could
 // parse the target at all.
 func (question Question) request(prefixes token.Prefixes) (r Request, readable bool) {
-	r = Request{Method: question.Method, ClientIP: question.ClientIP, Now: question.Now}
+	r = Request{Method: question.Method, ClientIP: AddressText(question.ClientIP), Now: question.Now}
 	if question.Text != "" {
 		r.Authorization = []string{"Bearer " + question.Text}
 	}
@@ -205,7 +205,7 @@ func (d *Decision) passed(c check, r *Request) string {
 		}
 		return "The key is active until " + formatTime(d.Match.Token.ExpiresAt()) + "."
 	case checkClientIP:
-		return passedIP(&d.Match.Token, r.ClientIP)
+		return passedIP(&d.Match.Token, ParseAddress(r.ClientIP))
 	case checkRoute:
 		if d.OwnKey {
 			return "The gate itself responds with facts about the key, which requires no scope."

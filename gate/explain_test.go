@@ -49,7 +49,7 @@ func TestExplainMatchesDecide(t *testing.T) {
 		question := Question{Method: pick(methods), Target: pick(targets), Text: pick(texts),
 			ClientIP: netip.MustParseAddr(pick(addresses)), Now: testNow}
 		r := Request{Method: question.Method, Authorization: []string{"Bearer " + question.Text},
-			ClientIP: question.ClientIP, Now: testNow}
+			ClientIP: AddressText(question.ClientIP), Now: testNow}
 		if u, err := url.ParseRequestURI(question.Target); err == nil { // net/http rejects all other targets itself
 			r.Path, r.Query, r.TokenInURL = RawPath(u), u.RawQuery, URLHasToken(testPrefixes, u)
 		}

@@ -184,7 +184,7 @@ func newTestGate(t testing.TB, change func(*Config)) *Gate {
 func request(token string, change func(*Request)) *Request {
 	r := &Request{
 		Method: "GET", Path: "/api/report", Authorization: []string{"Bearer " + token},
-		ClientIP: netip.MustParseAddr("192.0.2.1"), Now: testNow,
+		ClientIP: "192.0.2.1", Now: testNow,
 	}
 	if change != nil {
 		change(r)

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/mollygate/mollygate/token"
@@ -90,8 +89,8 @@ type Request struct {
 	Navigation bool
 	// WebSocket reports whether the client asks to switch to the websocket protocol.
 	WebSocket bool
-	// ClientIP is the client address that Caddy determined.
-	ClientIP netip.Addr
+	// ClientIP is the client address that Caddy determined; see [ParseAddress].
+	ClientIP string
 	// EarlyData reports whether the request arrived before the TLS handshake was complete; see
 	// [IsEarlyData].
 	EarlyData bool
@@ -189,9 +188,9 @@ func (g *Gate) Decide(store Store, r *Request, d *Decision) {
 	}
 	switch {
 	case r.StrayToken:
-		g.config.Failures.CountStray(&d.Refusal, r.ClientIP, r.Now)
+		g.config.Failures.CountStray(&d.Refusal, ParseAddress(r.ClientIP), r.Now)
 	case d.Refused():
-		g.config.Failures.Count(&d.Refusal, r.ClientIP, r.Now)
+		g.config.Failures.Count(&d.Refusal, ParseAddress(r.ClientIP), r.Now)
 	}
 }
 
@@ -201,8 +200,9 @@ type scratch struct {
 	store Store
 	// readOnly prevents the checks from counting the request against the token's limits.
 	readOnly bool
-	// text is the presented token.
-	text string
+	// credential is the presented token. If there is none, code says why.
+	credential token.Credential
+	code       Code
 	// resource is the resource with exactly the requested path, or nil if there is none.
 	resource *resource
 }
@@ -302,14 +302,13 @@ func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 // credential reads the bearer token. If there is none, it decides whether the request may pass
 // through.
 func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
-	var code Code
-	s.text, code = bearer(r.Authorization)
+	s.credential, s.code = presented(g.config.Prefixes, r.Authorization)
 	switch {
-	case code == "":
-	case code == MissingToken && g.config.BrowserSessions:
+	case s.code == "", s.code == MalformedToken: // which lookUpToken refuses
+	case s.code == MissingToken && g.config.BrowserSessions:
 		g.decideWithoutToken(r, d)
 	default:
-		d.Refusal = Refuse(code)
+		d.Refusal = Refuse(s.code)
 	}
 }
 
@@ -370,14 +369,14 @@ var malformed = Refuse(MalformedToken)
 
 // lookUpToken looks up the presented token.
 func (g *Gate) lookUpToken(r *Request, d *Decision, s *scratch) {
-	credential, err := g.config.Prefixes.Parse(s.text)
-	if err != nil {
+	if s.code == MalformedToken {
 		d.Refusal.Code, d.Refusal.Status = malformed.Code, malformed.Status
 		return
 	}
-	if d.Match, err = s.store.Authenticate(credential, r.Now); err != nil {
+	var err error
+	if d.Match, err = s.store.Authenticate(s.credential, r.Now); err != nil {
 		d.Match, d.Refusal = tokenstore.Match{}, refuseLookup(err)
-		if d.Refusal.Code == UnknownToken && credential.Format == token.FormatImported {
+		if d.Refusal.Code == UnknownToken && s.credential.Format == token.FormatImported {
 			d.Refusal.Detail = g.backendKeyDetail
 		}
 	}
@@ -386,12 +385,15 @@ func (g *Gate) lookUpToken(r *Request, d *Decision, s *scratch) {
 // clientIP checks whether the token may be used from the client's address. The source address
 // of early data can be spoofed; only a completed handshake proves that it is genuine.
 func (d *Decision) clientIP(r *Request) {
-	switch {
-	case r.EarlyData && len(d.Match.Token.AllowedIPs) > 0:
+	if len(d.Match.Token.AllowedIPs) == 0 {
+		return
+	}
+	switch address := ParseAddress(r.ClientIP); {
+	case r.EarlyData:
 		d.Refusal = Refuse(TooEarly)
-	case !d.Match.Token.AllowsIP(r.ClientIP):
+	case !d.Match.Token.AllowsIP(address):
 		d.Refusal = Refuse(IPDenied)
-		d.Refusal.ClientIP = r.ClientIP
+		d.Refusal.ClientIP = address
 	}
 }
 

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 )
@@ -19,18 +20,21 @@ type headerNames struct {
 	// words match all names that begin with "x-" and contain one of the words between dashes;
 	// see matchesWord.
 	words map[string]bool
-	// first is the set of first letters of all matching names. It quickly rules out most
-	// headers.
-	first [256]bool
+	// first is the set of first letters of all matching names, and shortest is the length of the
+	// shortest one. They quickly rule out most headers.
+	first    [256]bool
+	shortest int
 }
 
 // newHeaderNames returns the set of the names and of all names that begin with the prefixes
 // and aren't in except.
 func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
-	l := &headerNames{names: make(map[string]bool, len(names)), except: make(map[string]bool, len(except))}
+	l := &headerNames{names: make(map[string]bool, len(names)), except: make(map[string]bool, len(except)),
+		shortest: math.MaxInt}
 	for _, name := range names {
 		l.names[name] = true
 		l.first[name[0]] = true
+		l.shortest = min(l.shortest, len(name))
 	}
 	for _, name := range except {
 		l.except[name] = true
@@ -42,6 +46,7 @@ func newHeaderNames(names, prefixes []string, except ...string) *headerNames {
 		}
 		l.prefixes = append(l.prefixes, prefix)
 		l.first[prefix[0]] = true
+		l.shortest = min(l.shortest, len(prefix))
 	}
 	return l
 }
@@ -87,6 +92,7 @@ func (l *headerNames) withWords(words ...string) *headerNames {
 	l.words = make(map[string]bool, len(words))
 	for _, word := range words {
 		l.words[word] = true
+		l.shortest = min(l.shortest, len("x-")+len(word))
 	}
 	l.first['x'] = true
 	return l
@@ -121,7 +127,7 @@ func describesClient(rest []byte) bool {
 
 // contain reports whether the set contains name in any spelling.
 func (l *headerNames) contain(name string) bool {
-	if name == "" || !l.first[foldNameByte(name[0])] {
+	if len(name) < l.shortest || !l.first[foldNameByte(name[0])] {
 		return false
 	}
 	var buf [64]byte // at least as long as any name in the lists, to avoid allocating

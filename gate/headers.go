@@ -46,39 +46,47 @@ type Taken struct {
 // Call it on the original request before anything else. Otherwise, error routes, placeholders
 // and logs could expose the credential.
 func TakeHeaders(h http.Header, prefixes token.Prefixes) (taken Taken) {
-	taken.Authorization = h["Authorization"]
-	if connection := h["Connection"]; len(connection) > 0 {
-		taken.takeConnection(h, connection)
-	}
+	var connection, protocols []string
 	for name, values := range h {
-		switch {
-		case commonHeaders[name]:
-		case name == "Authorization" || hopByHop[name] || overrideHeaders.contain(name):
-			delete(h, name)
-			continue
-		}
-		if slices.ContainsFunc(values, func(value string) bool { return tokenInText(prefixes, value) }) {
-			taken.Tokens = append(taken.Tokens, name)
-			if name == "Cookie" {
-				dropCookies(h, func(pair string) bool { return tokenInText(prefixes, pair) })
-			} else {
-				delete(h, name)
+		switch name {
+		case "Authorization":
+			taken.Authorization = values
+		case "Connection":
+			connection = values
+		case "Upgrade":
+			protocols = values
+		case "Trailer": // not supported
+		default:
+			if commonHeaders[name] || !overrideHeaders.contain(name) {
+				taken.takeTokens(h, name, values, prefixes)
+				continue
 			}
 		}
+		delete(h, name)
+	}
+	if len(connection) > 0 {
+		taken.WebSocket = httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 &&
+			strings.EqualFold(protocols[0], "websocket")
+		dropNominated(h, connection)
 	}
 	slices.Sort(taken.Tokens)
 	return taken
 }
 
-// hopByHop are the headers that TakeHeaders processes or that the gate doesn't support.
-var hopByHop = map[string]bool{"Connection": true, "Upgrade": true, "Trailer": true}
-
-// takeConnection processes a Connection header.
-func (t *Taken) takeConnection(h http.Header, connection []string) {
-	protocols := h["Upgrade"]
-	t.WebSocket = httpguts.HeaderValuesContainsToken(connection, "Upgrade") && len(protocols) == 1 &&
-		strings.EqualFold(protocols[0], "websocket")
-	dropNominated(h, connection)
+// takeTokens deletes a header if one of its values contains a token.
+func (t *Taken) takeTokens(h http.Header, name string, values []string, prefixes token.Prefixes) {
+	for _, value := range values {
+		if !tokenInText(prefixes, value) {
+			continue
+		}
+		t.Tokens = append(t.Tokens, name)
+		if name == "Cookie" {
+			dropCookies(h, func(pair string) bool { return tokenInText(prefixes, pair) })
+		} else {
+			delete(h, name)
+		}
+		return
+	}
 }
 
 // dropNominated deletes the fields named in Connection (RFC 9110 section 7.6.1), except those
@@ -95,7 +103,8 @@ func dropNominated(h http.Header, connection []string) {
 }
 
 // Forward returns the headers to send upstream. It copies the headers sanitized by
-// [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
+// [TakeHeaders], leaves out those meant only for the gate and Content-Length, because the gate
+// may send another body, and adds the token's identity.
 // authorization is the account's upstream credential; if it is empty, Forward sends none.
 // Forward stores the copies in the spare capacity of values.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
@@ -106,7 +115,7 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 		out[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	for name, lines := range h {
-		if !g.forwards(name) {
+		if name == "Content-Length" || !g.forwards(name) {
 			continue
 		}
 		if lines == nil { // a nil entry is significant to the proxy
@@ -138,7 +147,7 @@ func (g *Gate) forwards(name string) bool {
 // commonHeaders are headers that many clients send and that are in none of the lists. Looking
 // them up here is faster than searching the lists.
 var commonHeaders = map[string]bool{
-	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true,
+	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Type": true,
 	"If-Match": true, "If-Modified-Since": true,
 	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true,
 	"Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,

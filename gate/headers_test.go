@@ -134,7 +134,7 @@ func TestForward(t *testing.T) {
 	client := []string{
 		"Authorization: Bearer client", "Cookie2: x", "Proxy_Authorization: Basic x", "accept.encoding: br",
 		"Cookie: molly_session=x", "Proxy-Authorization: Basic x", "Accept-Encoding: br", "Expect: 100-continue",
-		"Trailer: X-Token-Name",
+		"Content-Length: 3", "Trailer: X-Token-Name",
 		"X-Token-Id: forged", "Remote-User: root", "REMOTE_USER: root", "X-Forwarded-User: root",
 		"X-Auth-Request-Email: root", "X-WEBAUTH-USER: root", "Ssl-Client-Cert: x", "X_Forwarded_User: root",
 	}
@@ -239,9 +239,10 @@ func TestTakeTokens(t *testing.T) {
 	h := http.Header{
 		"X-Api-Key": {token}, "Referer": {"https://a.example/?t=" + strings.ReplaceAll(token, "_", "%5F")},
 		"Cookie": {"a=1; t=" + token + "; b=2", "t=" + token}, "Accept": {"x", "y"}, "User-Agent": {token[:54]},
+		"Connection": {"x-nominated"}, "X-Nominated": {token},
 	}
 	names := TakeHeaders(h, testPrefixes).Tokens
-	if want := []string{"Cookie", "Referer", "X-Api-Key"}; !slices.Equal(names, want) {
+	if want := []string{"Cookie", "Referer", "X-Api-Key", "X-Nominated"}; !slices.Equal(names, want) {
 		t.Errorf("got dropped headers %q, want %q", names, want)
 	}
 	if want := (http.Header{"Cookie": {"a=1; b=2"}, "Accept": {"x", "y"},

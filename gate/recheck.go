@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -20,7 +19,7 @@ var tokenChecks = [...]check{checkKind, checkState, checkClientIP, checkScope, c
 
 // Recheck decides again on an allowed request, based on its token's current state. It updates
 // the finding even if it refuses the request.
-func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Time) Refusal {
+func (g *Gate) Recheck(store Store, f *Finding, clientIP string, now time.Time) Refusal {
 	match, err := store.Authenticate(token.Credential{Digest: f.Match.Digest}, now)
 	if err != nil {
 		refusal := refuseLookup(err)
@@ -35,7 +34,7 @@ func (g *Gate) Recheck(store Store, f *Finding, clientIP netip.Addr, now time.Ti
 // describes. A match without a known token means that the secret is no longer valid.
 // RecheckMatch reads f's route, its targets and the resources to which its token was bound. It
 // doesn't count against the token's limits.
-func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP netip.Addr, now time.Time) Refusal {
+func (g *Gate) RecheckMatch(f *Finding, m *tokenstore.Match, clientIP string, now time.Time) Refusal {
 	if !m.Token.Known() {
 		return Refuse(UnknownToken)
 	}

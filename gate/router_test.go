@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -305,7 +304,7 @@ func TestExplicitEverywhere(t *testing.T) {
 			method, path, _ := strings.Cut(request, " ")
 			d := decide(g, tokens,
 				&Request{Method: method, Path: path, Authorization: []string{"Bearer " + tokens.good}, Now: testNow,
-					ClientIP: netip.MustParseAddr("192.0.2.1")})
+					ClientIP: "192.0.2.1"})
 			if d.Refusal.Code != want {
 				t.Errorf("%s: %s: got refusal %q, want %q", gate.name, request, d.Refusal.Code, want)
 			}

@@ -37,21 +37,15 @@ const journalEntryHeader = len(token.ID{}) + 8 + 1
 
 // truncate cuts the strings to their maximum lengths.
 func (c *journalEntry) truncate() {
-	for _, text := range [...]*string{&c.outcome, &c.scope, &c.address} {
-		*text = (*text)[:min(len(*text), maxText)]
-	}
-	longest := maxRouteLength
+	route, more := maxRouteLength, maxPatternsLength
 	if c.outcome != OutcomeOK {
-		longest = maxPathLength // the route comes from the configuration, the path from a client
+		route, more = maxPathLength, maxMethodLength // from a client, not from the configuration
 	}
-	c.route = c.route[:min(len(c.route), longest)]
-	c.agent = c.agent[:min(len(c.agent), maxUserAgentLength)]
-	longest = maxPatternsLength
-	if c.outcome != OutcomeOK {
-		longest = maxMethodLength
-	}
-	c.more = c.more[:min(len(c.more), longest)]
+	c.outcome, c.scope, c.address = cut(c.outcome, maxText), cut(c.scope, maxText), cut(c.address, maxText)
+	c.route, c.agent, c.more = cut(c.route, route), cut(c.agent, maxUserAgentLength), cut(c.more, more)
 }
+
+func cut(s string, most int) string { return s[:min(len(s), most)] }
 
 func (c *journalEntry) length() int {
 	length := journalEntryHeader + 5*2 + len(c.outcome) + len(c.scope) + len(c.route) + len(c.address) + len(c.agent)

@@ -111,9 +111,11 @@ func (p *pending) add(entry []byte) {
 	}
 	p.noteUse(e.id)
 	use := p.current.use(e.id)
-	outcome := p.word(e.texts[textOutcome])
-	use.count(hourOf(e.at), p.word(e.texts[textScope]), outcome)
-	if outcome != OutcomeOK {
+	scope, outcome := e.texts[textScope], e.texts[textOutcome]
+	if !use.countAgain(hourOf(e.at), scope, outcome) {
+		use.counts = append(use.counts, hourCount{hourOf(e.at), p.word(scope), p.word(outcome), 1})
+	}
+	if string(outcome) != OutcomeOK {
 		p.current.addRefusal(use, e.at, entry)
 		return
 	}
@@ -182,14 +184,16 @@ func (u *tokenUse) begin(id token.ID) {
 		resources: u.resources[:0]}
 }
 
-func (u *tokenUse) count(hour int64, scope, outcome string) {
+// countAgain counts a request, and reports whether there is already a count for its hour, scope and
+// outcome.
+func (u *tokenUse) countAgain(hour int64, scope, outcome []byte) bool {
 	for i := range u.counts {
-		if c := &u.counts[i]; c.hour == hour && c.scope == scope && c.outcome == outcome {
+		if c := &u.counts[i]; c.hour == hour && c.scope == string(scope) && c.outcome == string(outcome) {
 			c.n++
-			return
+			return true
 		}
 	}
-	u.counts = append(u.counts, hourCount{hour, scope, outcome, 1})
+	return false
 }
 
 // useResource notes that a pattern was used on a day.
