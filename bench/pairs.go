@@ -85,7 +85,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 	if b.backend, err = startBackend(ctx); err != nil {
 		return nil, err
 	}
-	comparisons, err := b.comparisons(ctx, chosen, o.connections)
+	comparisons, err := b.comparisons(ctx, chosen)
 	defer func() {
 		for _, c := range comparisons {
 			err = errors.Join(err, c.close())
@@ -95,7 +95,7 @@ func measurePairs(ctx context.Context, o options, stores *stores) (pairs []Pair,
 		return nil, err
 	}
 	for _, c := range comparisons {
-		if err := c.warmUp(ctx, o.slice); err != nil {
+		if err := c.warmUp(ctx, o.slice, o.connections); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.row.name, err)
 		}
 	}
@@ -156,8 +156,7 @@ func startBackend(ctx context.Context) (string, error) {
 }
 
 // comparisons starts a baseline and a subject for each row.
-func (b *builder) comparisons(ctx context.Context, chosen []row, connections int) (
-	comparisons []*comparison, err error) {
+func (b *builder) comparisons(ctx context.Context, chosen []row) (comparisons []*comparison, err error) {
 	for _, r := range chosen {
 		c := &comparison{row: r}
 		comparisons = append(comparisons, c)
@@ -176,11 +175,6 @@ func (b *builder) comparisons(ctx context.Context, chosen []row, connections int
 		if r.invalid { // send the baseline the same requests
 			c.baseLoad.requests = c.subjectLoad.requests
 			c.baseLoad.good = slices.Repeat([]bool{true}, len(c.subjectLoad.good))
-		}
-		for _, l := range []*load{c.baseLoad, c.subjectLoad} {
-			if err := l.dial(ctx, connections); err != nil {
-				return comparisons, err
-			}
 		}
 	}
 	return comparisons, nil
@@ -203,10 +197,16 @@ func (c *comparison) close() error {
 
 const maxWarmUp = 10 // slices
 
-// warmUp runs both servers until every request has been sent, but for at most maxWarmUp
-// slices. A token's first use costs ten times as much as later ones, because the store reads
-// the token and saves that use immediately.
-func (c *comparison) warmUp(ctx context.Context, d time.Duration) error {
+// warmUp opens the connections, and runs both servers until every request has been sent, but for at
+// most maxWarmUp slices. A token's first use costs ten times as much as later ones, because the
+// store reads the token and saves that use immediately. Caddy closes a connection without a request
+// after a minute, so the connections must not be opened earlier.
+func (c *comparison) warmUp(ctx context.Context, d time.Duration, connections int) error {
+	for _, l := range []*load{c.baseLoad, c.subjectLoad} {
+		if err := l.dial(ctx, connections); err != nil {
+			return err
+		}
+	}
 	for i, sent := 0, 0; i < maxWarmUp && sent < len(c.subjectLoad.requests); i++ {
 		s, err := c.measure(ctx, d, 0)
 		if err != nil {

@@ -210,7 +210,8 @@ func (b *builder) startCaddy() error {
 	}
 	if b.row.tokens > 0 {
 		fmt.Fprintf(&global, "\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n"+
-			"\t\t\tupstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
+			"\t\t\tupstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17\n"+
+			"\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
 	}
 	site, secure := "http://"+b.server.address, ""
 	if b.row.secure {
