@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,32 @@ func TestRedactingLogger(t *testing.T) {
 	}
 	if plain.String() != redacted.String() {
 		t.Errorf("fields without tokens were logged as\n%s, want\n%s", redacted.String(), plain.String())
+	}
+}
+
+// TestRedactLazily checks that describing a request for the proxy's log does no work unless an entry
+// is written, and that the entry has no token.
+func TestRedactLazily(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out),
+		zapcore.InfoLevel)).Named(proxyLogger)
+	proxy := struct{ logger *zap.Logger }{logger}
+	testRedactor.redactLoggers(reflect.ValueOf(&proxy))
+	described := 0
+	logger = proxy.logger.With(zap.Object("request", zapcore.ObjectMarshalerFunc(func(enc zapcore.ObjectEncoder) error {
+		described++
+		enc.AddString("uri", unknownToken)
+		return nil
+	})))
+	if logger.Debug("not written"); described != 0 {
+		t.Error("the request was described, although no entry was written")
+	}
+	logger.Warn("first")
+	logger.With(zap.String("again", unknownToken)).Warn("second")
+	if text := out.String(); described != 1 || strings.Count(text, token.Redacted) != 3 ||
+		strings.Contains(text, unknownToken[17:]) {
+		t.Errorf("the request was described %d times; log: %s", described, text)
 	}
 }
 

@@ -81,26 +81,40 @@ func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 		logger := (*zap.Logger)(field.UnsafePointer())
 		names = append(names, logger.Name())
 		if _, done := logger.Core().(*redactingCore); !done {
-			*logger = *r.logger(logger)
+			*logger = *r.wrap(logger, logger.Name() == proxyLogger)
 		}
 	}
 	return names
 }
 
+// proxyLogger is the name of the logger of Caddy's proxy.
+const proxyLogger = "http.handlers.reverse_proxy"
+
 // logger returns a copy of the given logger that removes tokens.
-func (r redactor) logger(logger *zap.Logger) *zap.Logger {
-	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return &redactingCore{core, r} }))
+func (r redactor) logger(logger *zap.Logger) *zap.Logger { return r.wrap(logger, false) }
+
+func (r redactor) wrap(logger *zap.Logger, lazy bool) *zap.Logger {
+	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return &redactingCore{core, r, lazy}
+	}))
 }
 
 // redactingCore removes tokens from entries before passing them to the wrapped core.
 type redactingCore struct {
 	zapcore.Core
 	redactor redactor
+	// lazy defers the work of With until an entry is written. Caddy's proxy describes each request
+	// with With, and seldom writes an entry. Until then, it doesn't change what it describes, and it
+	// writes entries on the request's goroutine. Other handlers may not keep to this.
+	lazy bool
 }
 
 // With implements zapcore.Core.
 func (c *redactingCore) With(fields []zap.Field) zapcore.Core {
-	return &redactingCore{c.Core.With(c.redactor.fields(fields)), c.redactor}
+	if c.lazy {
+		return zapcore.NewLazyWith(&redactingCore{c.Core, c.redactor, false}, fields)
+	}
+	return &redactingCore{c.Core.With(c.redactor.fields(fields)), c.redactor, false}
 }
 
 // Check implements zapcore.Core. The wrapped core selects which of its own cores write the
