@@ -93,10 +93,10 @@ func TestStoreWiped(t *testing.T) {
 	gone, goneSecret := nodes[1].create(t)
 	_, err := nodes[1].Revoke(gone.ID, token.AnyVersion, testActor)
 	check(t, err)
-	backup := nodes[0].backupFile(t)
 	for _, n := range nodes {
 		n.sync(t)
 	}
+	backup := nodes[0].backupFile(t)
 	wantVerdict(t, nodes[:1], secret, active)
 	check(t, nodes[2].Close())
 	wipe(t, etcd.Client(), prefix)
