@@ -90,6 +90,7 @@ var overrideHeaders = newHeaderNames([]string{
 // withWords adds the names that begin with "x-" and contain one of the words between dashes.
 func (l *headerNames) withWords(words ...string) *headerNames {
 	l.words = make(map[string]bool, len(words))
+	l.shortest = min(l.shortest, len("x-user")) // see matchesWord
 	for _, word := range words {
 		l.words[word] = true
 		l.shortest = min(l.shortest, len("x-")+len(word))
