@@ -88,10 +88,11 @@ func setCall(out *http.Request, call *gate.Call) {
 	setBody(out, call.Body)
 }
 
-// setBody sets a backend request's body. The request's header must not have a Content-Length.
+// setBody sets a backend request's body.
 func setBody(out *http.Request, body []byte) {
 	out.ContentLength = int64(len(body))
 	out.TransferEncoding = nil
+	delete(out.Header, "Content-Length")
 	out.Body = http.NoBody
 	if len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(body))

@@ -42,7 +42,6 @@ func (h *BearerAuth) passThrough(w http.ResponseWriter, r *http.Request, d *gate
 	if err := h.gate.Adapt(d.Route, &call); err != nil {
 		return h.refuse(w, r, bodyRefusal(err, &gate.Finding{}))
 	}
-	delete(out.Header, "Content-Length") // the call's body may be longer or shorter
 	setCall(out, &call)
 	out.RequestURI = gate.RequestURI(out.URL, r.RequestURI)
 	return h.sendPassThrough(w, r, out, &call, now, next)

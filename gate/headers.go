@@ -103,8 +103,7 @@ func dropNominated(h http.Header, connection []string) {
 }
 
 // Forward returns the headers to send upstream. It copies the headers sanitized by
-// [TakeHeaders], leaves out those meant only for the gate and Content-Length, because the gate
-// may send another body, and adds the token's identity.
+// [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
 // authorization is the account's upstream credential; if it is empty, Forward sends none.
 // Forward stores the copies in the spare capacity of values.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
@@ -115,7 +114,7 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 		out[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	for name, lines := range h {
-		if name == "Content-Length" || !g.forwards(name) {
+		if !g.forwards(name) {
 			continue
 		}
 		if lines == nil { // a nil entry is significant to the proxy
@@ -147,7 +146,7 @@ func (g *Gate) forwards(name string) bool {
 // commonHeaders are headers that many clients send and that are in none of the lists. Looking
 // them up here is faster than searching the lists.
 var commonHeaders = map[string]bool{
-	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Type": true,
+	"Accept": true, "Accept-Language": true, "Cache-Control": true, "Content-Length": true, "Content-Type": true,
 	"If-Match": true, "If-Modified-Since": true,
 	"If-None-Match": true, "Origin": true, "Pragma": true, "Priority": true, "Range": true, "Referer": true,
 	"Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,

@@ -110,7 +110,7 @@ func TestRequestHeaders(t *testing.T) {
 		"Cookie: a=b", "X_request_id: no", "Accept-Language: no")
 	got := g.Forward(h, &tokenstore.Principal{Terms: &token.Terms{Account: "alice"}}, "Bearer upstream", nil)
 	want := []string{
-		"Accept", "Authorization", "Content-Encoding", "Content-Type", "Early-Data", "If-Match",
+		"Accept", "Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Early-Data", "If-Match",
 		"Sec-Websocket-Key", "X-Request-Id", "X-Token-Account", "X-Token-Id", "X-Token-Name",
 	}
 	if names := slices.Sorted(maps.Keys(got)); !reflect.DeepEqual(names, want) {

@@ -13,7 +13,7 @@ import (
 // requiredHeaders are always forwarded, whether or not [Config.RequestHeaders] lists them,
 // because without them, the rest of a request would mean something else.
 var requiredHeaders = []string{
-	"Content-Encoding", "Content-Type",
+	"Content-Encoding", "Content-Length", "Content-Type",
 	"Early-Data", // RFC 8470 section 5.1
 	"Sec-Websocket-Extensions", "Sec-Websocket-Key", "Sec-Websocket-Protocol", "Sec-Websocket-Version",
 }
