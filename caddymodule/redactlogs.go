@@ -81,7 +81,7 @@ func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 		logger := (*zap.Logger)(field.UnsafePointer())
 		names = append(names, logger.Name())
 		if _, done := logger.Core().(*redactingCore); !done {
-			*logger = *r.wrap(logger, logger.Name() == proxyLogger)
+			*logger = *r.logger(logger)
 		}
 	}
 	return names
@@ -91,9 +91,8 @@ func (r redactor) redactLoggers(pointer reflect.Value) (names []string) {
 const proxyLogger = "http.handlers.reverse_proxy"
 
 // logger returns a copy of the given logger that removes tokens.
-func (r redactor) logger(logger *zap.Logger) *zap.Logger { return r.wrap(logger, false) }
-
-func (r redactor) wrap(logger *zap.Logger, lazy bool) *zap.Logger {
+func (r redactor) logger(logger *zap.Logger) *zap.Logger {
+	lazy := logger.Name() == proxyLogger
 	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return &redactingCore{core, r, lazy}
 	}))
@@ -103,9 +102,10 @@ func (r redactor) wrap(logger *zap.Logger, lazy bool) *zap.Logger {
 type redactingCore struct {
 	zapcore.Core
 	redactor redactor
-	// lazy defers the work of With until an entry is written. Caddy's proxy describes each request
-	// with With, and seldom writes an entry. Until then, it doesn't change what it describes, and it
-	// writes entries on the request's goroutine. Other handlers may not keep to this.
+	// lazy defers the work of With until an entry is written. It is set only for Caddy's proxy,
+	// which describes every request with With but seldom writes an entry. The proxy doesn't change
+	// what it has described, and writes all entries on the request's goroutine; other handlers may
+	// not.
 	lazy bool
 }
 
