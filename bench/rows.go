@@ -210,8 +210,7 @@ func (b *builder) startCaddy() error {
 	}
 	if b.row.tokens > 0 {
 		fmt.Fprintf(&global, "\tapi_tokens {\n\t\tstore bbolt %s\n\t\taccount default {\n"+
-			"\t\t\tupstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17\n"+
-			"\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath())
+			"\t\t\tupstream_token %s\n\t\t}\n\t\tmax_lifetime unlimited\n\t}\n", b.storePath(), upstreamToken)
 	}
 	site, secure := "http://"+b.server.address, ""
 	if b.row.secure {
@@ -230,6 +229,9 @@ func (b *builder) startCaddy() error {
 		site, secure, check, handler)
 	return b.server.startCaddy(b.ctx, b.home, config)
 }
+
+// upstreamToken is as long as Mollymawk's tokens.
+const upstreamToken = "3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17"
 
 // body is the response body that the backend and respond send. It is about 200 bytes long.
 var body = `{"success":true,"status":200,"data":"` + strings.Repeat("unikernel ", 16) + `"}`

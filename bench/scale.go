@@ -125,7 +125,7 @@ func startOnce(ctx context.Context, home string) (took time.Duration, resident i
 	api_tokens {
 		store bbolt %s/tokens.db
 		account default {
-			upstream_token 3f9c1d52-7b0e-4a86-9d41-c2e8f05a6b17
+			upstream_token %s
 		}
 	}
 }
@@ -134,7 +134,7 @@ http://%s {
 	%s
 	respond ok
 }
-`, home, address, gateDirective)
+`, home, upstreamToken, address, gateDirective)
 	path := filepath.Join(home, "Caddyfile")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return 0, 0, err

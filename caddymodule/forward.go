@@ -202,14 +202,6 @@ func (p *exchange) recheck() gate.Refusal {
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)
 }
 
-// userAgent is like r.UserAgent, but doesn't check the spelling of the header's name.
-func userAgent(r *http.Request) string {
-	if values := r.Header["User-Agent"]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
-}
-
 // copyRequest returns a copy of the request for the next handlers. Changes that they make to
 // the copy don't affect error routes or logs. The copy omits everything that clients must not
 // send to the backend.

@@ -92,9 +92,11 @@ func tokenPlaceholder(token *tokenstore.Principal, field string) (any, bool) {
 	return nil, false
 }
 
-// variables returns the variables that Caddy's handlers share during a request.
+// variables returns the variables that Caddy's handlers share during a request, or nil if Caddy's
+// HTTP server doesn't serve it.
 func variables(r *http.Request) map[string]any {
-	return r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return vars
 }
 
 func replacer(r *http.Request) *caddy.Replacer {

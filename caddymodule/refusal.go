@@ -101,6 +101,14 @@ func clientIP(vars map[string]any) string {
 	return address
 }
 
+// userAgent is like r.UserAgent, but doesn't check the spelling of the header's name.
+func userAgent(r *http.Request) string {
+	if values := r.Header["User-Agent"]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
 // loggedAddress returns the client address for logs, or "-" if there is none.
 func loggedAddress(address string) string { return cmp.Or(gate.CanonicalAddress(address), "-") }
 

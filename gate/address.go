@@ -18,7 +18,8 @@ func ParseAddress(text string) netip.Addr {
 	return address.Unmap()
 }
 
-// CanonicalAddress returns the only spelling of a client address, or "" if the client has none.
+// CanonicalAddress returns the canonical spelling of a client address that Caddy has determined, or
+// "" if the client has none.
 func CanonicalAddress(text string) string {
 	for i := range len(text) {
 		if c := text[i]; c != '.' && (c < '0' || c > '9') {

@@ -59,7 +59,7 @@ func TestBearer(t *testing.T) {
 		{[]string{"", "Bearer abc"}, "", InvalidRequest},
 		{[]string{"Basic eDp5", "Bearer abc"}, "", InvalidRequest},
 	} {
-		if token, code := bearer(t, tt.values); token != tt.token || code != tt.code {
+		if token, code := bearer(tt.values); token != tt.token || code != tt.code {
 			t.Errorf("%q: got token %q, code %q; want %q, %q", tt.values, token, code, tt.token, tt.code)
 		}
 	}
@@ -74,8 +74,7 @@ var (
 
 // bearer returns the text of a well-formed token, whether or not it has a valid checksum, or the
 // code of a refusal.
-func bearer(t *testing.T, values []string) (token string, code Code) {
-	t.Helper()
+func bearer(values []string) (token string, code Code) {
 	if _, code = presented(testPrefixes, values); code != "" && code != MalformedToken {
 		return "", code
 	}
@@ -91,7 +90,7 @@ func FuzzAuthorization(f *testing.F) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		token, code := bearer(t, []string{value})
+		token, code := bearer([]string{value})
 		value = surroundingBlanks.ReplaceAllString(value, "")
 		wantToken, wantCode := "", MissingToken
 		if match := wellFormed.FindStringSubmatch(value); match != nil {

@@ -200,7 +200,7 @@ type scratch struct {
 	store Store
 	// readOnly prevents the checks from counting the request against the token's limits.
 	readOnly bool
-	// credential is the presented token. If there is none, code says why.
+	// credential is the presented token. If it is missing or malformed, code says why.
 	credential token.Credential
 	code       Code
 	// resource is the resource with exactly the requested path, or nil if there is none.
@@ -304,7 +304,8 @@ func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
 	s.credential, s.code = presented(g.config.Prefixes, r.Authorization)
 	switch {
-	case s.code == "", s.code == MalformedToken: // which lookUpToken refuses
+	case s.code == "":
+	case s.code == MalformedToken: // lookUpToken refuses it, after the checks that need no token
 	case s.code == MissingToken && g.config.BrowserSessions:
 		g.decideWithoutToken(r, d)
 	default:
