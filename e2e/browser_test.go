@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -61,28 +61,11 @@ type browser struct {
 	hosts map[string]bool
 }
 
-// chromium returns the browser's path, looking for Debian's executable name first.
-func chromium(t *testing.T) string {
+// newBrowser opens a tab in a browser with a new profile.
+func newBrowser(t *testing.T) *browser {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("Chromium not found: install Debian's package chromium, as scripts/test does")
-	return ""
-}
-
-// newBrowser starts a browser with a new profile.
-func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
-	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium(t)), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
-		chromedp.NoSandbox, // tests may run as root
-		chromedp.Flag("disable-dev-shm-usage", true),
-	)
-	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
-	tab, stopTab := chromedp.NewContext(allocator)
+	running := browsers.take(t)
+	tab, closeTab := chromedp.NewContext(running.ctx, chromedp.WithNewBrowserContext())
 	ctx, cancel := context.WithTimeout(tab, 10*time.Minute)
 	b := &browser{t: t, ctx: ctx, hosts: make(map[string]bool)}
 	t.Cleanup(func() {
@@ -90,15 +73,19 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) *browser {
 			t.Logf("the browser reported: %q", b.complaints)
 			b.screenshot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
 		}
-		_ = chromedp.Cancel(tab)
 		cancel()
-		stopTab()
-		stopAllocator()
+		closeTab()
+		if !t.Failed() { // otherwise, the browser may be the cause
+			browsers.put(running)
+		}
 	})
 	b.listen()
 	b.do(chromedp.EmulateViewport(1280, 900))
 	return b
 }
+
+// profile returns the ID of the browser's profile.
+func (b *browser) profile() cdp.BrowserContextID { return chromedp.FromContext(b.ctx).BrowserContextID }
 
 // tab opens a new tab in the same browser.
 func (b *browser) tab() *browser {

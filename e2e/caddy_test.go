@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "building Caddy:", err)
 	} else {
 		code = m.Run()
+		browsers.close()
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)

@@ -175,7 +175,7 @@ func (d *dashboard) download(do func()) string {
 	d.t.Helper()
 	dir := d.t.TempDir()
 	if _, err := chromedp.CallBrowser(d.ctx, cdpbrowser.SetDownloadBehavior, cdpbrowser.SetDownloadBehaviorParams{
-		Behavior: "allow", DownloadPath: dir,
+		Behavior: "allow", DownloadPath: dir, BrowserContextID: d.profile(),
 	}); err != nil {
 		d.t.Fatal(err)
 	}

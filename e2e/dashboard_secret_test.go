@@ -22,6 +22,7 @@ func (d *dashboard) allowClipboard() {
 	for _, name := range []string{"clipboard-read", "clipboard-write"} {
 		if _, err := chromedp.CallBrowser(d.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
 			Permission: &cdpbrowser.PermissionDescriptor{Name: name}, Setting: "granted",
+			BrowserContextID: d.profile(),
 		}); err != nil {
 			d.t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -68,8 +69,14 @@ func TestDashboardOverTLS(t *testing.T) {
 	api_tokens_admin
 }`, 1)
 	s := startSite(t, secure, mollymawktest.Options{})
-	d := &dashboard{browser: newBrowser(t, chromedp.IgnoreCertErrors), site: s,
+	s.waitForCertificates(secure)
+	d := &dashboard{browser: newBrowser(t), site: s,
 		url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
+	d.do(func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, tab, security.SetIgnoreCertificateErrors,
+			security.SetIgnoreCertificateErrorsParams{Ignore: true})
+		return chromedp.Void{}, err
+	})
 	d.allowClipboard()
 	d.open(d.url)
 	d.signIn()
