@@ -151,9 +151,18 @@ func TestDashboardAuditLive(t *testing.T) {
 	d.press("Load more")
 	d.shownEntries(61) // the last one is the admin key's
 	d.shows("Command line created carol")
+	focus := func() string {
+		t.Helper()
+		return evaluate[string](d.browser, `document.activeElement.closest(".entry")?.innerText ?? ""`)
+	}
+	d.script(`document.querySelector(".entry a").focus()`)
+	focused := focus()
 	key := d.site.token("--name", hostile, "--preset", "read")
 	if entries := d.shownEntries(62); !strings.Contains(entries[0], "Command line created "+hostile) {
 		t.Errorf("the newest entry is %q", entries[0])
+	}
+	if now := focus(); now != focused || !strings.Contains(now, "key 59") {
+		t.Errorf("a new entry moves the focus from %q to %q", focused, now)
 	}
 	records, err := csv.NewReader(strings.NewReader(strings.TrimPrefix(
 		d.download(func() { d.press("Export CSV") }), "\ufeff"))).ReadAll()

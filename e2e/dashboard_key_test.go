@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 )
 
 // usagePoint is a count of requests of a key.
@@ -158,6 +160,13 @@ func TestDashboardRefusals(t *testing.T) {
 		t.Errorf("statuses %d, %d", first, second)
 	}
 	open(rate, "Raise limit…")
+	// The rows must stay when the page is updated: new ones would take the focus away.
+	d.do(chromedp.Focus(d.byText("button", "Raise limit…")))
+	d.ask(rate)
+	d.shows("2 times since")
+	if focused := evaluate[string](d.browser, `document.activeElement.textContent`); focused != "Raise limit…" {
+		t.Errorf("after an update, the focus is on %q", focused)
+	}
 	d.press("Raise limit…")
 	d.shows("Edit key")
 	d.fill("Rate limit", "1000")

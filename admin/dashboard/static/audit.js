@@ -112,17 +112,19 @@ export function AuditPage() {
   /** @param {Log} log */
   const draw = ({ entries, more, names, deleted }) => {
     let last = "";
-    return html`<div class="card">${entries.map((entry) => {
+    return html`<div class="card">${entries.flatMap((entry) => {
       const { action, actor, time, token_id: id, token_name: name, address } = entry;
       const day = date(time ?? 0);
-      const heading = day !== last && html`<h2 class="day">${(last = day)}</h2>`;
-      return html`${heading}<div class="entry"><span class=${/revoke|delete/.test(action) && "error"}><${Icon} name=${icons[action] ?? "settings"} /></span>
+      const heading = day !== last && html`<h2 key=${day} class="day">${(last = day)}</h2>`;
+      // Without a key, new entries would change what the focused link of an older one leads to.
+      const row = html`<div key=${`${[time, action, id]}`} class="entry"><span class=${/revoke|delete/.test(action) && "error"}><${Icon} name=${icons[action] ?? "settings"} /></span>
         <p><${Key} id=${actor} ...${names.get(actor)} /> ${t.actions[action] ?? action} ${id && html`<${Key} id=${action === "delete" ? "" : id} name=${name || id} deleted=${deleted.has(id)} />`} ${outcome(entry)}</p>
         ${details(entry).map(
           ({ label, words, added, removed }) => html`<p class="chips"><span class="muted">${label}</span>
           ${removed?.map((item) => html`<code class="chip removed">− ${item}</code>`)}${added?.map((item) => html`<code class="chip added">+ ${item}</code>`)}
           <span dir="auto">${words}</span></p>`,
         )}<p class="row muted">${address && html`<span>${address}</span>`}<time datetime=${time} title=${exact(time ?? 0)}>${clockSeconds(time ?? 0)}</time></p></div>`;
+      return [heading, row];
     })}</div>
     ${!entries[0] && html`<${Empty} icon="list" title=${t.empty} />`}
     ${more && html`<button type="button" class="button" disabled=${log.loading} onClick=${() => setMost(most + 100)}>${t.more}</button>`}`;

@@ -19,13 +19,13 @@ const t = text.key;
 /** Collapses requests that differ only in time and client program. The input is newest first.
  * @param {RefusedRequest[]} refusals */
 export function grouped(refusals) {
-  /** @type {Map<string, RefusedRequest & {count: number, first: string}>} */
+  /** @type {Map<string, RefusedRequest & {id: string, count: number, first: string}>} */
   const groups = new Map();
   for (const refusal of refusals) {
     const { code, method, path, scope, ip, time } = refusal;
-    const name = `${[code, method, path, scope, ip]}`;
-    const group = groups.get(name) ?? { ...refusal, count: 0, first: "" };
-    groups.set(name, { ...group, count: group.count + 1, first: time });
+    const id = `${[code, method, path, scope, ip]}`;
+    const group = groups.get(id) ?? { ...refusal, id, count: 0, first: "" };
+    groups.set(id, { ...group, count: group.count + 1, first: time });
   }
   return [...groups.values()];
 }
@@ -100,9 +100,9 @@ export function Refusals({ token, refusals, ask, after }) {
   return html`<${Card} title=${t.refusals} class="stack refusals">
 <p class="hint">${groups.length ? t.refusalsHint : t.noRefusals}</p>
 <ul>${groups.slice(0, most).map((row) => {
-    const { code, scope, time, first, count, method, path, ip, user_agent } = row;
+    const { id, code, scope, time, first, count, method, path, ip, user_agent } = row;
     const allowed = nowAllowed(token, row);
-    return html`<li key=${[first, code, path, ip]}>
+    return html`<li key=${id}>
 <div><p class="row"><code>${method} ${path}</code><a href=${`${text.documentation}/errors.md#${code}`}>${t.reason(code, scope)}</a>${allowed && html`<span class="badge active">${t.nowAllowed}</span>`}</p>
 <p class="hint">${[dateTime(time), count > 1 && t.repeated(count, date(first)), ip, user_agent].filter(Boolean).join(" · ")}</p>
 ${t.advice[code] && !allowed && html`<p class="hint">${t.advice[code]}</p>`}</div>

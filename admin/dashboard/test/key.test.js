@@ -37,8 +37,9 @@ const label = (of, cause) => remedy(of, { ...refusal, ...cause }, () => {})?.lab
 test("repeated refusals are collapsed", () => {
   const older = { ...refusal, time: "2026-11-01T00:00:00Z", user_agent: "curl/7" };
   const other = { ...refusal, ip: "203.0.113.8" };
-  const [first, second, ...rest] = grouped([refusal, other, older]);
+  const [{ id, ...first }, second, ...rest] = grouped([refusal, other, older]);
   assert.deepEqual(first, { ...refusal, count: 2, first: older.time });
+  assert.equal(grouped([{ ...refusal, time: "2026-11-29T00:00:00Z" }, refusal])[0].id, id);
   assert.equal(second.count, 1);
   assert.equal(rest.length, 0);
 });
