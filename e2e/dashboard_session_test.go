@@ -72,11 +72,11 @@ func TestDashboardOverTLS(t *testing.T) {
 	s.waitForCertificates(secure)
 	d := &dashboard{browser: newBrowser(t), site: s,
 		url: "https://keys.localhost:" + s.env["HTTPS"] + "/", admin: s.token("--kind", "admin", "--name", "carol")}
-	d.do(func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
+	d.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := cdp.Call(ctx, tab, security.SetIgnoreCertificateErrors,
 			security.SetIgnoreCertificateErrorsParams{Ignore: true})
-		return chromedp.Void{}, err
-	})
+		return err
+	}))
 	d.allowClipboard()
 	d.open(d.url)
 	d.signIn()
