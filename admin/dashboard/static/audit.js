@@ -116,7 +116,7 @@ export function AuditPage() {
       const { action, actor, time, token_id: id, token_name: name, address } = entry;
       const day = date(time ?? 0);
       const heading = day !== last && html`<h2 key=${day} class="day">${(last = day)}</h2>`;
-      // Without a key, new entries would change what the focused link of an older one leads to.
+      // The key keeps a focused link in its entry when newer entries appear above it.
       const row = html`<div key=${`${[time, action, id]}`} class="entry"><span class=${/revoke|delete/.test(action) && "error"}><${Icon} name=${icons[action] ?? "settings"} /></span>
         <p><${Key} id=${actor} ...${names.get(actor)} /> ${t.actions[action] ?? action} ${id && html`<${Key} id=${action === "delete" ? "" : id} name=${name || id} deleted=${deleted.has(id)} />`} ${outcome(entry)}</p>
         ${details(entry).map(

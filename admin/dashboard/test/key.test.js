@@ -40,6 +40,7 @@ test("repeated refusals are collapsed", () => {
   const [{ id, ...first }, second, ...rest] = grouped([refusal, other, older]);
   assert.deepEqual(first, { ...refusal, count: 2, first: older.time });
   assert.equal(grouped([{ ...refusal, time: "2026-11-29T00:00:00Z" }, refusal])[0].id, id);
+  assert.notEqual(second.id, id);
   assert.equal(second.count, 1);
   assert.equal(rest.length, 0);
 });
