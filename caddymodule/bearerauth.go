@@ -431,7 +431,7 @@ func (h *BearerAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 	}
 	h.noteChain(r, next)
 	exchange := &exchange{handler: h, store: store, Finding: decision.Finding, now: now, vars: vars,
-		clientIP: facts.ClientIP}
+		replacer: replacer(r), clientIP: facts.ClientIP}
 	return exchange.forward(w, r, next)
 }
 

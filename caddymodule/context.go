@@ -7,8 +7,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/mollygate/mollygate/token"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // requestContext is the context of a forwarded request. Cancellation and tracing require
@@ -16,10 +15,7 @@ import (
 // lazily.
 type requestContext struct {
 	exchange *exchange
-	// outlives is set if canceling the client's context doesn't directly cancel this one. token is
-	// the request's token, because the number of requests that continue after their clients have
-	// disconnected is limited per token.
-	token    token.ID
+	// outlives is set if canceling the client's context doesn't directly cancel this one.
 	outlives bool
 
 	// mu guards the fields below. limited is set once the backend must begin its response within
@@ -55,12 +51,18 @@ func (c *requestContext) Done() <-chan struct{} { return c.withCancel().Done() }
 func (c *requestContext) Err() error { return c.withCancel().Err() }
 
 // Value implements context.Context. Every handler looks up Caddy's own keys, and those lookups
-// need neither the trace nor the cancelable context.
+// need neither the trace nor the cancelable context. The most common ones don't search the chain
+// of Caddy's contexts either.
 func (c *requestContext) Value(key any) any {
-	if _, ok := key.(caddy.CtxKey); ok {
-		return c.client().Value(key)
+	switch caddyKey, ok := key.(caddy.CtxKey); {
+	case !ok:
+		return c.withTrace().Value(key)
+	case caddyKey == caddy.ReplacerCtxKey:
+		return c.exchange.replacer
+	case caddyKey == caddyhttp.VarsCtxKey:
+		return c.exchange.vars
 	}
-	return c.withTrace().Value(key)
+	return c.client().Value(key)
 }
 
 // client returns the client's context.
@@ -131,7 +133,7 @@ func (c *requestContext) detach() {
 		c.exchange.auth.attempt.Load() != sentWhole {
 		return
 	}
-	if x.release = c.exchange.handler.detach(c.token); x.release == nil {
+	if x.release = c.exchange.handler.detach(c.exchange.Match.Token.ID); x.release == nil {
 		x.cancel(canceledError{errClientGone})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -23,8 +24,9 @@ type exchange struct {
 	store   *tokenstore.Store
 	gate.Finding
 	now time.Time
-	// vars are the variables of Caddy's handlers.
+	// vars and replacer are the request's variables and placeholders.
 	vars     map[string]any
+	replacer *caddy.Replacer
 	clientIP string
 	identity identity
 
@@ -117,7 +119,7 @@ func (p *exchange) forward(w http.ResponseWriter, r *http.Request, next caddyhtt
 		p.auth.watch(p)
 	}
 	out.RequestURI = gate.RequestURI(out.URL, r.RequestURI)
-	p.identity.accept(r, p.vars, &p.Match.Token)
+	p.identity.accept(p.vars, p.replacer, &p.Match.Token)
 	p.store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
 		Time: p.now, IP: gate.CanonicalAddress(p.clientIP), UserAgent: userAgent(r), Route: p.Route.Name(),
 	})
@@ -262,7 +264,7 @@ func (p *exchange) countPassed() {
 // something continues, because a partial change is worse than either a complete change or
 // none. Each token may have only a limited number of these requests; see [detachedRequests].
 func (p *exchange) beginContext(r *http.Request) {
-	p.context.exchange, p.context.token = p, p.Match.Token.ID
+	p.context.exchange = p
 	p.context.outlives = !p.Route.Stream && !p.Route.WebSocket && r.Method != http.MethodGet
 }
 

@@ -46,9 +46,8 @@ const (
 )
 
 // accept sets the token as the request's user, replacing any user that another authenticator
-// has set. vars are the request's variables.
-func (id *identity) accept(r *http.Request, vars map[string]any, token *tokenstore.Principal) {
-	repl := replacer(r)
+// has set. vars and repl are the request's variables and placeholders.
+func (id *identity) accept(vars map[string]any, repl *caddy.Replacer, token *tokenstore.Principal) {
 	id = id.identify(vars, repl)
 	id.user = token
 	repl.DeleteByPrefix(userPrefix)

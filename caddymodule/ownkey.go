@@ -15,7 +15,7 @@ func (h *BearerAuth) describeKey(w http.ResponseWriter, r *http.Request, store *
 	finding *gate.Finding, now time.Time) error {
 	metrics.count(outcomeOK)
 	p := &exchange{handler: h, store: store, Finding: *finding, now: now}
-	p.identity.accept(r, variables(r), &p.Match.Token)
+	p.identity.accept(variables(r), replacer(r), &p.Match.Token)
 	store.CountAllowed(p.Match, "", tokenstore.LastUse{Time: now, IP: gate.CanonicalAddress(clientIP(variables(r))),
 		UserAgent: userAgent(r), Route: http.MethodGet + " " + gate.OwnKeyPath})
 	body, err := json.Marshal(p.ownKey())

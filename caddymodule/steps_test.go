@@ -38,7 +38,7 @@ func BenchmarkSteps(b *testing.B) {
 	begin := func() {
 		delete(w.header, "Content-Type")
 		p = &exchange{handler: h, store: store, Finding: decision.Finding, now: facts.Now, vars: vars,
-			clientIP: facts.ClientIP}
+			replacer: replacer(r), clientIP: facts.ClientIP}
 		p.response.begin(w, r, p)
 		p.beginContext(r)
 		p.upstream = app.account("default").credential()
@@ -66,7 +66,7 @@ func BenchmarkSteps(b *testing.B) {
 		}},
 		{"identify the user", func() {
 			delete(vars, identityVar)
-			new(identity).accept(r, vars, &p.Match.Token)
+			new(identity).accept(vars, p.replacer, &p.Match.Token)
 		}},
 		{"count the request", func() {
 			store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
