@@ -11,6 +11,8 @@ import (
 
 // Store looks up tokens and counts their requests; *tokenstore.Store implements it.
 type Store interface {
+	// InUse reports whether a token with this digest is in memory. It takes little time.
+	InUse(digest token.Digest) bool
 	Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error)
 	TakeRate(m tokenstore.Match, now time.Time) token.Standing
 	TakeQuota(m tokenstore.Match, now time.Time) (tokenstore.Reservation, token.Standing, error)
@@ -35,7 +37,7 @@ func Authenticate(store Store, prefixes token.Prefixes, kind token.Kind, authori
 // ParseBearer returns the bearer token in an Authorization header. It doesn't check whether the
 // token exists.
 func ParseBearer(prefixes token.Prefixes, authorization []string) (token.Credential, Refusal) {
-	credential, code := presented(prefixes, authorization)
+	credential, code := presented(nil, prefixes, authorization)
 	if code != "" {
 		return token.Credential{}, Refuse(code)
 	}
@@ -43,11 +45,17 @@ func ParseBearer(prefixes token.Prefixes, authorization []string) (token.Credent
 }
 
 // presented returns the token in the Authorization values, or the code of a refusal:
-// MissingToken, InvalidRequest or MalformedToken.
-func presented(prefixes token.Prefixes, authorization []string) (credential token.Credential, code Code) {
+// MissingToken, InvalidRequest or MalformedToken. If the token is in use, its checksum isn't checked,
+// which would take longer than finding the token. The store may be nil.
+func presented(store Store, prefixes token.Prefixes, authorization []string) (token.Credential, Code) {
 	text, code := bearerText(authorization)
 	if code != "" {
-		return credential, code
+		return token.Credential{}, code
+	}
+	if store != nil {
+		if credential, ok := prefixes.ParseUnchecked(text); ok && store.InUse(credential.Digest) {
+			return credential, ""
+		}
 	}
 	credential, err := prefixes.Parse(text)
 	switch {

@@ -75,11 +75,42 @@ var (
 // bearer returns the text of a well-formed token, whether or not it has a valid checksum, or the
 // code of a refusal.
 func bearer(values []string) (token string, code Code) {
-	if _, code = presented(testPrefixes, values); code != "" && code != MalformedToken {
+	if _, code = presented(nil, testPrefixes, values); code != "" && code != MalformedToken {
 		return "", code
 	}
 	text, _ := bearerText(values)
 	return text, ""
+}
+
+// TestRemovedPrefix checks that a token isn't accepted once its prefix has been removed from the
+// configuration, even if the store still has it in memory.
+func TestRemovedPrefix(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	for prefix, want := range map[string]string{"mm": "", "zz": "401 malformed_token"} {
+		g := newTestGate(t, func(c *Config) { c.Prefixes = token.Prefixes{prefix} })
+		var d Decision
+		if g.Decide(tokens, request(tokens.good, nil), &d); refusalText(d.Refusal) != want {
+			t.Errorf("prefix %s: got refusal %q, want %q", prefix, refusalText(d.Refusal), want)
+		}
+	}
+}
+
+// TestTokenOutOfUse checks that a token is parsed like any other if the store hasn't loaded it yet.
+func TestTokenOutOfUse(t *testing.T) {
+	t.Parallel()
+	tokens := newTestTokens(t)
+	tokens.outOfUse = true
+	g := newTestGate(t, nil)
+	for text, want := range map[string]string{
+		tokens.good: "", tokens.unknown: "401 unknown_token", tokens.malformed: "401 malformed_token",
+		tokens.good[:54] + " ": "401 malformed_token", tokens.good[:30] + " " + tokens.good[31:]: "400 invalid_request",
+	} {
+		var d Decision
+		if g.Decide(tokens, request(text, nil), &d); refusalText(d.Refusal) != want {
+			t.Errorf("got refusal %q, want %q", refusalText(d.Refusal), want)
+		}
+	}
 }
 
 func FuzzAuthorization(f *testing.F) {

@@ -32,6 +32,8 @@ func tokenText(prefixAndKind, id string) string {
 // fakeStore is a Store that contains the tokens added to it.
 type fakeStore struct {
 	known map[token.Digest]knownToken
+	// outOfUse is set if no token is in use before it is authenticated.
+	outOfUse bool
 	// err, if set, is returned by Authenticate.
 	err error
 	// asked counts the calls to Authenticate.
@@ -45,6 +47,11 @@ type fakeStore struct {
 type knownToken struct {
 	token     *token.Token
 	principal tokenstore.Principal
+}
+
+func (s *fakeStore) InUse(digest token.Digest) bool {
+	_, ok := s.known[digest]
+	return ok && !s.outOfUse
 }
 
 func (s *fakeStore) Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error) {

@@ -302,7 +302,7 @@ func (g *Gate) refuseForbiddenMethod(r *Request, d *Decision) {
 // credential reads the bearer token. If there is none, it decides whether the request may pass
 // through.
 func (g *Gate) credential(r *Request, d *Decision, s *scratch) {
-	s.credential, s.code = presented(g.config.Prefixes, r.Authorization)
+	s.credential, s.code = presented(s.store, g.config.Prefixes, r.Authorization)
 	switch {
 	case s.code == "":
 	case s.code == MalformedToken: // lookUpToken refuses it, after the checks that need no token

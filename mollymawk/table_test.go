@@ -124,6 +124,8 @@ func TestPresets(t *testing.T) {
 // allowAll is a store that accepts every token and grants it all scopes except monitoring.
 type allowAll struct{}
 
+func (allowAll) InUse(token.Digest) bool { return true }
+
 func (allowAll) Authenticate(c token.Credential, _ time.Time) (tokenstore.Match, error) {
 	return tokenstore.Match{
 		Token:  tokenstore.Principal{ID: c.ID, Terms: &token.Terms{Kind: token.KindAPI, Scopes: token.Grants{"*"}}},

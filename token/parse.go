@@ -52,19 +52,41 @@ func (p Prefixes) Parse(text string) (Credential, error) {
 	if !ok {
 		return Credential{}, ErrMalformed
 	}
+	return native(kind, text), nil
+}
+
+// ParseUnchecked parses one of Mollygate's own tokens like Parse, but checks neither its checksum nor
+// its characters. A caller that finds a token with the returned digest doesn't need these checks,
+// because no other text has that digest.
+func (p Prefixes) ParseUnchecked(text string) (credential Credential, ok bool) {
+	kind, ok := p.outline(text)
+	if !ok {
+		return Credential{}, false
+	}
+	return native(kind, text), true
+}
+
+func native(kind Kind, text string) Credential {
 	credential := Credential{Format: FormatNative, Kind: kind, Digest: DigestOf(text)}
 	copy(credential.ID[:], text[idStart:])
-	return credential, nil
+	return credential
+}
+
+// outline reports whether a text has the length, prefix and separators of Mollygate's own tokens,
+// and returns the token's kind.
+func (p Prefixes) outline(text string) (Kind, bool) {
+	if len(text) != SecretTextLength || text[idStart-1] != '_' || text[secretStart-1] != '_' {
+		return 0, false
+	}
+	kind, ok := kindOfLetter(text[prefixLength])
+	return kind, ok && slices.Contains(p, text[:prefixLength])
 }
 
 // check reports whether a text has the format of Mollygate's own tokens, and returns the
 // token's kind.
 func (p Prefixes) check(text string) (Kind, bool) {
-	if len(text) != SecretTextLength || text[idStart-1] != '_' || text[secretStart-1] != '_' {
-		return 0, false
-	}
-	kind, ok := kindOfLetter(text[prefixLength])
-	if !ok || !slices.Contains(p, text[:prefixLength]) {
+	kind, ok := p.outline(text)
+	if !ok {
 		return 0, false
 	}
 	// Check the checksum first: it rules out nearly all other texts.

@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,10 @@ func TestParse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := Prefixes{"mm", "zz"}.Parse(c.text)
+			if unchecked, ok := (Prefixes{"mm", "zz"}).ParseUnchecked(c.text); c.format == FormatNative &&
+				(!ok || unchecked != got) {
+				t.Errorf("ParseUnchecked returned %v, %v, %v; want the same as Parse", ok, unchecked.Kind, unchecked.ID)
+			}
 			if c.format == 0 {
 				if !errors.Is(err, ErrMalformed) || got != (Credential{}) {
 					t.Errorf("got %v, error %v; want ErrMalformed", got.Format, err)
@@ -113,6 +118,11 @@ func TestPrefixesValidate(t *testing.T) {
 	}
 }
 
+// naiveOutline reports whether ParseUnchecked accepts a text with the prefixes mm and zz.
+func naiveOutline(text string) bool {
+	return len(text) == 55 && slices.Contains([]string{"mmk_", "mma_", "zzk_", "zza_"}, text[:4]) && text[16] == '_'
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(vector)
 	f.Add(importedText)
@@ -130,6 +140,10 @@ func FuzzParse(f *testing.F) {
 			}
 		} else if c.Digest != sha256.Sum256([]byte(text)) {
 			t.Fatal("the digest isn't the text's SHA-256")
+		}
+		unchecked, ok := prefixes.ParseUnchecked(text)
+		if c.Format == FormatNative && unchecked != c || ok != naiveOutline(text) {
+			t.Fatalf("ParseUnchecked returned %v, want the opposite or the same credential as Parse", ok)
 		}
 		if native := c.Format == FormatNative; native != (naiveToken(prefixes, text)) {
 			t.Fatalf("got native %v, want the opposite", native)

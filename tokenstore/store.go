@@ -213,6 +213,11 @@ func (s *Store) Authenticate(c token.Credential, now time.Time) (Match, error) {
 	return m, nil
 }
 
+// InUse reports whether a token with this digest, in any state, is in memory. It reads only memory.
+func (s *Store) InUse(digest token.Digest) bool {
+	return s.index.digests[digestShard(digest)].get(digest) != 0
+}
+
 // Refresh updates an earlier match to the given time. It reports false if the secret no longer
 // belongs to a token. Like [Store.Watch], it reads only memory, because a matched token stays
 // in memory until it is deleted. Refresh neither blocks nor calls the backend, so

@@ -59,6 +59,33 @@ func TestCreateAndAuthenticate(t *testing.T) {
 	}
 }
 
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t)
+	tok, credential := s.create(t)
+	_, other := s.create(t)
+	s = s.restart(t, testTime)
+	if s.InUse(credential.Digest) {
+		t.Error("a token is in use before its first request")
+	}
+	s.must(t, credential)
+	if !s.InUse(credential.Digest) || s.InUse(other.Digest) || s.InUse(token.Digest{}) {
+		t.Error("after a request, not only its token is in use")
+	}
+	if _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if !s.InUse(credential.Digest) {
+		t.Error("a revoked token is no longer in use, although later requests with it need an explanation")
+	}
+	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
+		t.Fatal(err)
+	}
+	if s.InUse(credential.Digest) {
+		t.Error("a deleted token is still in use")
+	}
+}
+
 // TestMissesDoTheSameWork verifies that an unknown ID, a known ID with a wrong secret and a
 // partly correct secret all cause the same amount of work. None of them may access a record or
 // take a lock.
