@@ -60,6 +60,7 @@ func loadChains(t testing.TB) (chains, string) {
 		"basic-auth":      "basic_auth {\n\t\tuser " + passwordHash + "\n\t}\n\trespond ok",
 		"open-watched":    "watching\n\trespond ok",
 		"gated-streaming": "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tstreaming",
+		"gated-renaming":  "bearer_auth {\n\t\troutes mollymawk\n\t}\n\trenaming",
 		"gated-sending":   "bearer_auth {\n\t\troutes mollymawk\n\t}\n\tsending",
 		"gated-watched":   "bearer_auth {\n\t\troutes mollymawk\n\t}\n\twatching\n\trespond ok",
 	} {
@@ -236,11 +237,11 @@ func TestAllocations(t *testing.T) {
 		status            int
 		without, most     cost
 	}{
-		{"allowed", "gated", allowed, http.StatusOK, open, cost{6, 1800}},
-		{"allowed, with limits", "gated", limited, http.StatusOK, open, cost{9, 2100}},
+		{"allowed", "gated", allowed, http.StatusOK, open, cost{5, 1650}},
+		{"allowed, with limits", "gated", limited, http.StatusOK, open, cost{8, 1850}},
 		// A handler that watches for cancellation, such as a proxy, requires a cancelable
 		// context and a timer for the response timeout.
-		{"allowed and watched", "gated-watched", allowed, http.StatusOK, watched, cost{12, 2200}},
+		{"allowed and watched", "gated-watched", allowed, http.StatusOK, watched, cost{11, 2100}},
 		{"unknown", "gated", unknownToken, http.StatusUnauthorized, open, cost{13, 1100}}, // bbolt makes 6 of them
 		{"malformed", "gated", malformedToken, http.StatusUnauthorized, open, cost{6, 450}},
 	} {

@@ -198,7 +198,8 @@ func (p *exchange) sendFiltered(next caddyhttp.Handler, out *http.Request, listi
 
 var errProbeRefused = errors.New("a probe showed that the call would harm the backend")
 
-// recheck checks the request against the token's current state.
+// recheck checks the request against the token's current state. It must not be called after
+// copyRequest, because the copied headers share the match's memory.
 func (p *exchange) recheck() gate.Refusal {
 	p.now = p.store.Now()
 	return p.handler.gate.Recheck(p.store, &p.Finding, p.clientIP, p.now)

@@ -105,7 +105,8 @@ func dropNominated(h http.Header, connection []string) {
 // Forward returns the headers to send upstream. It copies the headers sanitized by
 // [TakeHeaders], leaves out those meant only for the gate, and adds the token's identity.
 // authorization is the account's upstream credential; if it is empty, Forward sends none.
-// Forward stores the copies in the spare capacity of values.
+// Forward stores the copies in the spare capacity of values. They share the token's memory, so the
+// token must not change afterwards.
 func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization string, values []string) http.Header {
 	const added = 4 // headers
 	out := make(http.Header, len(h)+added)
@@ -127,10 +128,9 @@ func (g *Gate) Forward(h http.Header, token *tokenstore.Principal, authorization
 	if authorization != "" {
 		set("Authorization", authorization)
 	}
-	var buf [128]byte
-	text := string(appendHeaderText(append(buf[:0], token.ID[:]...), token.Name())) // a single allocation
-	set("X-Token-Id", text[:len(token.ID)])
-	set("X-Token-Name", text[len(token.ID):])
+	id, name := token.SharedText()
+	set("X-Token-Id", id)
+	set("X-Token-Name", headerText(name))
 	set("X-Token-Account", headerText(token.Account))
 	return out
 }
@@ -178,14 +178,14 @@ func SetUpgrade(h http.Header) {
 func headerText(s string) string {
 	for i := range len(s) {
 		if !plainInHeader(s[i]) {
-			return string(appendHeaderText(nil, s))
+			return encodeForHeader(s)
 		}
 	}
 	return s
 }
 
-// appendHeaderText appends s to b, encoded like headerText.
-func appendHeaderText(b []byte, s string) []byte {
+func encodeForHeader(s string) string {
+	var b []byte
 	for i := range len(s) {
 		if plainInHeader(s[i]) {
 			b = append(b, s[i])
@@ -193,7 +193,7 @@ func appendHeaderText(b []byte, s string) []byte {
 			b = appendEscaped(b, s[i])
 		}
 	}
-	return b
+	return string(b)
 }
 
 func plainInHeader(c byte) bool { return c >= ' ' && c <= '~' && c != '%' }

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"time"
+	"unsafe"
 
 	"github.com/mollygate/mollygate/token"
 )
@@ -36,6 +37,16 @@ func (p *Principal) Name() string {
 		return *p.longName
 	}
 	return string(p.name[:p.nameLength])
+}
+
+// SharedText returns the token's ID and name without allocating. Both share p's memory, so *p must not
+// change as long as they are in use.
+func (p *Principal) SharedText() (id, name string) {
+	id = unsafe.String(&p.ID[0], len(p.ID)) //nolint:gosec // see above
+	if p.longName != nil {
+		return id, *p.longName
+	}
+	return id, unsafe.String(&p.name[0], p.nameLength) //nolint:gosec // see above
 }
 
 // inlineName is the maximum length of a short name in bytes. Only long names require a separate
