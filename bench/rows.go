@@ -62,6 +62,7 @@ func rows(large int) []row {
 		gateRow("gate, 10k tokens", 10_000),
 		gateRow(fmt.Sprintf("gate, %s tokens", short(large)), large),
 		limits, invalid, churned,
+		{name: "lower bound", check: lowerBoundCheck, authorization: "Bearer " + tokenText},
 		{name: "header matcher", check: headerMatcher},
 		{name: "basic_auth", check: basicAuth, authorization: basicCredential},
 		{name: "forward_auth", check: forwardAuth},
@@ -259,6 +260,11 @@ func (b *builder) request(authorization string) []byte {
 	return fmt.Appendf(nil, "GET /api/unikernels HTTP/1.1\r\nHost: %s\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n"+
 		"Authorization: %s\r\n\r\n", b.server.address, authorization)
 }
+
+// tokenText has the form and the length of the gate's tokens.
+const tokenText = "mmk_4fQ9Zt2LkVb7_N3sXw8RzYpQ1uJm5KcTe7GhBvDa0LfSi1S3o7D"
+
+func lowerBoundCheck(*builder) (string, error) { return "lower_bound " + tokenText, nil }
 
 // headerMatcher checks one token with Caddy's header matcher.
 func headerMatcher(b *builder) (string, error) {
