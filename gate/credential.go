@@ -52,19 +52,14 @@ func presented(store Store, prefixes token.Prefixes, authorization []string) (to
 	if code != "" {
 		return token.Credential{}, code
 	}
-	if store != nil {
-		if credential, ok := prefixes.ParseUnchecked(text); ok && store.InUse(credential.Digest) {
-			return credential, ""
-		}
+	credential, err := prefixes.ParseUnchecked(text)
+	if err == nil && (store != nil && store.InUse(credential.Digest) || credential.Check(text)) {
+		return credential, "" // all tokens are well-formed
 	}
-	credential, err := prefixes.Parse(text)
-	switch {
-	case err == nil: // all tokens are well-formed
-		return credential, ""
-	case !isToken68(text):
-		return credential, InvalidRequest
+	if !isToken68(text) {
+		return token.Credential{}, InvalidRequest
 	}
-	return credential, MalformedToken
+	return token.Credential{}, MalformedToken
 }
 
 // Present runs the same checks as [Authenticate] for a credential that has already been

@@ -16,7 +16,8 @@ func (p Prefixes) Find(text string) int {
 		if len(text)-start < SecretTextLength {
 			return -1
 		}
-		if _, ok := p.check(text[start : start+SecretTextLength]); ok {
+		candidate := text[start : start+SecretTextLength]
+		if _, ok := p.outline(candidate); ok && isWellFormed(candidate) {
 			return start
 		}
 		from = start + 1

@@ -45,32 +45,31 @@ func (p Prefixes) Validate() error {
 
 // Parse parses a presented token without a lookup. The error is always [ErrMalformed].
 func (p Prefixes) Parse(text string) (Credential, error) {
+	credential, err := p.ParseUnchecked(text)
+	if err == nil && !credential.Check(text) {
+		return Credential{}, ErrMalformed
+	}
+	return credential, err
+}
+
+// ParseUnchecked is like Parse, but doesn't check the checksum and the characters of Mollygate's own
+// tokens; see [Credential.Check]. The check is not necessary if a token with the digest exists,
+// because no other text has that digest.
+func (p Prefixes) ParseUnchecked(text string) (Credential, error) {
 	if len(text) == importedLength && isUUIDv4(text) {
 		return Credential{Format: FormatImported, Digest: DigestOf(text)}, nil
 	}
-	kind, ok := p.check(text)
+	kind, ok := p.outline(text)
 	if !ok {
 		return Credential{}, ErrMalformed
 	}
-	return native(kind, text), nil
-}
-
-// ParseUnchecked parses one of Mollygate's own tokens like Parse, but checks neither its checksum nor
-// its characters. A caller that finds a token with the returned digest doesn't need these checks,
-// because no other text has that digest.
-func (p Prefixes) ParseUnchecked(text string) (credential Credential, ok bool) {
-	kind, ok := p.outline(text)
-	if !ok {
-		return Credential{}, false
-	}
-	return native(kind, text), true
-}
-
-func native(kind Kind, text string) Credential {
 	credential := Credential{Format: FormatNative, Kind: kind, Digest: DigestOf(text)}
 	copy(credential.ID[:], text[idStart:])
-	return credential
+	return credential, nil
 }
+
+// Check reports whether the text from which c was parsed is well-formed in every respect.
+func (c *Credential) Check(text string) bool { return c.Format == FormatImported || isWellFormed(text) }
 
 // outline reports whether a text has the length, prefix and separators of Mollygate's own tokens,
 // and returns the token's kind.
@@ -82,18 +81,12 @@ func (p Prefixes) outline(text string) (Kind, bool) {
 	return kind, ok && slices.Contains(p, text[:prefixLength])
 }
 
-// check reports whether a text has the format of Mollygate's own tokens, and returns the
-// token's kind.
-func (p Prefixes) check(text string) (Kind, bool) {
-	kind, ok := p.outline(text)
-	if !ok {
-		return 0, false
-	}
-	// Check the checksum first: it rules out nearly all other texts.
-	if check := checkDigits(text[:checkStart]); string(check[:]) != text[checkStart:] {
-		return 0, false
-	}
-	return kind, isBase62(text[idStart:idStart+idLength]) && isBase62(text[secretStart:])
+// isWellFormed reports whether a text with the outline of a token has a valid checksum and consists
+// of base62 digits. The checksum comes first because it rules out nearly all other texts.
+func isWellFormed(text string) bool {
+	check := checkDigits(text[:checkStart])
+	return string(check[:]) == text[checkStart:] &&
+		isBase62(text[idStart:idStart+idLength]) && isBase62(text[secretStart:])
 }
 
 // isUUIDv4 reports whether s is a UUID as Mollymawk writes it: lower case, with dashes,

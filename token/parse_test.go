@@ -64,10 +64,6 @@ func TestParse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := Prefixes{"mm", "zz"}.Parse(c.text)
-			if unchecked, ok := (Prefixes{"mm", "zz"}).ParseUnchecked(c.text); c.format == FormatNative &&
-				(!ok || unchecked != got) {
-				t.Errorf("ParseUnchecked returned %v, %v, %v; want the same as Parse", ok, unchecked.Kind, unchecked.ID)
-			}
 			if c.format == 0 {
 				if !errors.Is(err, ErrMalformed) || got != (Credential{}) {
 					t.Errorf("got %v, error %v; want ErrMalformed", got.Format, err)
@@ -118,7 +114,7 @@ func TestPrefixesValidate(t *testing.T) {
 	}
 }
 
-// naiveOutline reports whether ParseUnchecked accepts a text with the prefixes mm and zz.
+// naiveOutline reports whether a text has the outline of a token with the prefix mm or zz.
 func naiveOutline(text string) bool {
 	return len(text) == 55 && slices.Contains([]string{"mmk_", "mma_", "zzk_", "zza_"}, text[:4]) && text[16] == '_'
 }
@@ -141,9 +137,9 @@ func FuzzParse(f *testing.F) {
 		} else if c.Digest != sha256.Sum256([]byte(text)) {
 			t.Fatal("the digest isn't the text's SHA-256")
 		}
-		unchecked, ok := prefixes.ParseUnchecked(text)
-		if c.Format == FormatNative && unchecked != c || ok != naiveOutline(text) {
-			t.Fatalf("ParseUnchecked returned %v, want the opposite or the same credential as Parse", ok)
+		unchecked, uncheckedErr := prefixes.ParseUnchecked(text)
+		if err == nil && unchecked != c || (uncheckedErr == nil) != (naiveOutline(text) || naiveUUIDv4(text)) {
+			t.Fatalf("ParseUnchecked returned %v and error %v", unchecked.Format, uncheckedErr)
 		}
 		if native := c.Format == FormatNative; native != (naiveToken(prefixes, text)) {
 			t.Fatalf("got native %v, want the opposite", native)
