@@ -228,3 +228,14 @@ func TestQuotedRealm(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendQuoted(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"": `""`, "a b": `"a b"`, `"a\b"`: `"\"a\\b\""`, "a\r\nb\x00\x7f": `"ab"`, "für": `"für"`, "\x00": `""`,
+	} {
+		if got := appendQuoted([]byte("x"), s); string(got) != "x"+want {
+			t.Errorf("%q: got %s, want x%s", s, got, want)
+		}
+	}
+}

@@ -23,7 +23,7 @@ const typeBase = "https://github.com/mollygate/mollygate/blob/main/docs/errors.m
 // Problem is an error as the client sees it. It never contains a secret.
 type Problem struct {
 	Status int
-	// Code is stable and meant for programs.
+	// Code is stable and meant for programs. It consists of lower-case letters and underscores.
 	Code string
 	// Title is the same for all problems with the same code. Detail describes this particular
 	// problem and what to do about it.
@@ -47,12 +47,15 @@ func (p Problem) With(name string, value any) Problem {
 
 // appendJSON appends the body. It mostly avoids reflection to keep a flood of refusals cheap.
 func (p Problem) appendJSON(b []byte) []byte {
-	b = appendString(append(b, `{"type":`...), typeBase+p.Code)
-	b = appendString(append(b, `,"title":`...), p.Title)
+	b = append(append(b, `{"type":"`+typeBase...), p.Code...)
+	b = appendString(append(b, `","title":`...), p.Title)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.Status), 10)
-	b = appendString(append(b, `,"detail":`...), p.Detail)
-	b = appendString(append(b, `,"code":`...), p.Code)
-	b = appendString(append(b, `,"success":false,"data":`...), p.Detail)
+	b = append(b, `,"detail":`...)
+	start := len(b)
+	b = appendString(b, p.Detail)
+	detail := b[start:]
+	b = append(append(b, `,"code":"`...), p.Code...)
+	b = append(append(b, `","success":false,"data":`...), detail...)
 	for _, m := range p.Members {
 		b = append(appendString(append(b, ','), m.Name), ':')
 		b = appendValue(b, m.Value)
