@@ -35,7 +35,7 @@ func (a *App) tokenInURL(r *http.Request) bool {
 		return true
 	}
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	return ok && original.URL != nil && gate.URLHasToken(a.policy.Prefixes, original.URL)
+	return ok && original.URL != nil && *original.URL != *r.URL && gate.URLHasToken(a.policy.Prefixes, original.URL)
 }
 
 // strayWarnings logs warnings about stray tokens, at most once per strayWarningInterval,
