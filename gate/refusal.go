@@ -340,18 +340,13 @@ func (r Refusal) challenge(realm string) string {
 // a header can't contain.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
-	plain := 0 // where the characters begin that need no escaping
 	for i := range len(s) {
-		c := s[i]
-		special := c == '"' || c == '\\'
-		if c >= ' ' && c != 0x7f && !special {
-			continue
-		}
-		b = append(b, s[plain:i]...)
-		if special {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
+		case c >= ' ' && c != 0x7f:
+			b = append(b, c)
 		}
-		plain = i + 1
 	}
-	return append(append(b, s[plain:]...), '"')
+	return append(b, '"')
 }
