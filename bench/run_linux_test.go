@@ -13,8 +13,8 @@ import (
 // is complete.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
-	for _, only := range []string{"respond/gate, 1 token", "respond/forward_auth", "respond over TLS/",
-		"proxy/gate, 10k tokens, 100"} {
+	for _, only := range []string{"respond/gate, 1 token", "respond/lower bound", "respond/forward_auth",
+		"respond over TLS/", "proxy/gate, 10k tokens, 100"} {
 		o := options{
 			slices: 1, slice: 50 * time.Millisecond, connections: 4, tokens: 2_000, starts: 1, only: only, pairs: true,
 			scale: strings.HasPrefix(only, "proxy"),
