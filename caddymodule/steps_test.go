@@ -68,6 +68,7 @@ func BenchmarkSteps(b *testing.B) {
 			delete(vars, identityVar)
 			new(identity).accept(vars, p.replacer, &p.Match.Token)
 		}},
+		{"look up the placeholders in a later handler", func() { replacer(&p.out) }},
 		{"count the request", func() {
 			store.CountAllowedOn(p.Match, p.Scope(), p.Patterns(), tokenstore.LastUse{
 				Time: now, IP: gate.CanonicalAddress(p.clientIP), UserAgent: userAgent(r), Route: p.Route.Name(),
