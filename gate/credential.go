@@ -11,7 +11,7 @@ import (
 
 // Store looks up tokens and counts their requests; *tokenstore.Store implements it.
 type Store interface {
-	// InUse reports whether a token with this digest is in memory. It takes little time.
+	// InUse reports whether a token with this digest is in memory. It reads only memory.
 	InUse(digest token.Digest) bool
 	Authenticate(c token.Credential, now time.Time) (tokenstore.Match, error)
 	TakeRate(m tokenstore.Match, now time.Time) token.Standing
@@ -45,8 +45,8 @@ func ParseBearer(prefixes token.Prefixes, authorization []string) (token.Credent
 }
 
 // presented returns the token in the Authorization values, or the code of a refusal:
-// MissingToken, InvalidRequest or MalformedToken. If the token is in use, its checksum isn't checked,
-// which would take longer than finding the token. The store may be nil.
+// MissingToken, InvalidRequest or MalformedToken. It skips the checksum of a token in use, because
+// the digest already proves that the text is right. The store may be nil.
 func presented(store Store, prefixes token.Prefixes, authorization []string) (token.Credential, Code) {
 	text, code := bearerText(authorization)
 	if code != "" {

@@ -32,7 +32,7 @@ func tokenText(prefixAndKind, id string) string {
 // fakeStore is a Store that contains the tokens added to it.
 type fakeStore struct {
 	known map[token.Digest]knownToken
-	// outOfUse is set if no token is in use before it is authenticated.
+	// outOfUse makes InUse return false for all tokens.
 	outOfUse bool
 	// err, if set, is returned by Authenticate.
 	err error

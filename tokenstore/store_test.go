@@ -70,13 +70,13 @@ func TestInUse(t *testing.T) {
 	}
 	s.must(t, credential)
 	if !s.InUse(credential.Digest) || s.InUse(other.Digest) || s.InUse(token.Digest{}) {
-		t.Error("after a request, not only its token is in use")
+		t.Error("after a request, its token isn't the only one in use")
 	}
 	if _, err := s.Revoke(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
 	}
 	if !s.InUse(credential.Digest) {
-		t.Error("a revoked token is no longer in use, although later requests with it need an explanation")
+		t.Error("a revoked token is no longer in use")
 	}
 	if err := s.Delete(tok.ID, token.AnyVersion, testActor); err != nil {
 		t.Fatal(err)
